@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: Apache-2.0
+
+# Flags every target of ours is compiled with. FP contraction is off: the numerics follow torchao's rounding step by step.
+add_library(torchao_cpp_build_flags INTERFACE)
+target_compile_options(torchao_cpp_build_flags INTERFACE -ffp-contract=off -fno-math-errno)
+if(TORCHAO_CPP_DEVELOPER_MODE)
+  target_compile_options(torchao_cpp_build_flags INTERFACE -Wall -Wextra -Werror)
+endif()
+if(TORCHAO_CPP_SANITIZE)
+  target_compile_options(torchao_cpp_build_flags INTERFACE -fsanitize=${TORCHAO_CPP_SANITIZE} -fno-omit-frame-pointer
+                                                           -fno-sanitize-recover=all)
+  target_link_options(torchao_cpp_build_flags INTERFACE -fsanitize=${TORCHAO_CPP_SANITIZE})
+endif()
+set_target_properties(torchao_cpp_build_flags PROPERTIES EXPORT_NAME build_flags)
+
+# torchao_cpp_library(NAME base SRCS a.cpp ... DEPS core ... PRIVATE_DEPS fmt::fmt ...)
+# An internal static library torchao_cpp_<NAME> of one src/ folder. DEPS are names of our folders.
+function(torchao_cpp_library)
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  set(target torchao_cpp_${ARG_NAME})
+  add_library(${target} STATIC ${ARG_SRCS})
+  set_target_properties(${target} PROPERTIES
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    INTERPROCEDURAL_OPTIMIZATION ${TORCHAO_CPP_LTO})
+  target_compile_features(${target} PUBLIC cxx_std_20)
+  target_include_directories(${target}
+    PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
+    PRIVATE ${PROJECT_SOURCE_DIR}/src)
+  list(TRANSFORM ARG_DEPS PREPEND torchao_cpp_)
+  target_link_libraries(${target} PUBLIC ${ARG_DEPS} PRIVATE torchao_cpp_build_flags ${ARG_PRIVATE_DEPS})
+  set_property(GLOBAL APPEND PROPERTY TORCHAO_CPP_INTERNAL_LIBRARIES ${target})
+endfunction()
+
+# torchao_cpp_test(NAME x_test SRCS x_test.cpp DEPS core ... LABELS unit [PRIVATE_DEPS ...])
+# A GoogleTest program that sees internal headers. TORCHAO_CPP_TEST_DATA points at tests/data.
+function(torchao_cpp_test)
+  if(NOT TORCHAO_CPP_DEVELOPER_MODE)
+    return()
+  endif()
+  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS;PRIVATE_DEPS;LABELS" ${ARGN})
+  set(target torchao_cpp_${ARG_NAME})
+  add_executable(${target} ${ARG_SRCS})
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
+  list(TRANSFORM ARG_DEPS PREPEND torchao_cpp_)
+  target_link_libraries(${target} PRIVATE torchao_cpp_build_flags ${ARG_DEPS} ${ARG_PRIVATE_DEPS} GTest::gtest_main GTest::gmock)
+  target_compile_definitions(${target} PRIVATE
+    TORCHAO_CPP_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
+    TORCHAO_CPP_DEMO_MODEL="${PROJECT_SOURCE_DIR}/models/demo")
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  gtest_discover_tests(${target} PROPERTIES LABELS "${ARG_LABELS}" DISCOVERY_MODE PRE_TEST)
+endfunction()

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "torchao_cpp/export.h"
+#include "torchao_cpp/tensor.h"
+#include "torchao_cpp/weight_tensor.h"
+
+namespace torchao_cpp {
+
+/// One named entry of a checkpoint: a plain tensor, or the parts of a torchao tensor subclass.
+struct CheckpointEntry {
+  std::string fqn;                    ///< e.g. "model.layers.0.mlp.up_proj.weight"
+  Tensor plain;                       ///< Undefined when quantized.
+  std::optional<TensorParts> parts;   ///< Set when quantized; not yet checked against its class.
+};
+
+/// A directory or a single .safetensors file, memory-mapped and validated: safetensors container rules, shard index,
+/// torchao's flattened form (torchao 0.14 and >= 0.15 spellings). Immutable and safe to read from many threads. Tensors
+/// borrow from the mapping and keep it alive.
+class TORCHAO_CPP_EXPORT Checkpoint {
+ public:
+  /// `path`: a model folder (model.safetensors, or model.safetensors.index.json with its shards) or one .safetensors file.
+  /// Throws IoError (absent, unreadable) or CheckpointError (kinds st.*, index.*, ao.*), naming file and entry.
+  explicit Checkpoint(const std::filesystem::path& path);
+  ~Checkpoint();
+  Checkpoint(Checkpoint&&) noexcept;
+  Checkpoint& operator=(Checkpoint&&) noexcept;
+
+  /// Names in file order (torchao's tensor_names order where given). A listed name without any data (a tied weight) is left out.
+  std::span<const std::string> names() const noexcept;
+  bool contains(std::string_view fqn) const noexcept;
+  /// Throws CheckpointError (kind "missing") naming near matches when absent.
+  CheckpointEntry entry(std::string_view fqn) const;
+  /// Names that the metadata lists but whose data were dropped because they are tied to another weight.
+  std::span<const std::string> tied_names() const noexcept;
+  /// True when any entry is a torchao tensor subclass.
+  bool is_torchao_serialized() const noexcept;
+  /// Bytes of all tensor data.
+  std::int64_t nbytes() const noexcept;
+  /// Remarks for a person (e.g. an index total_size that does not fit).
+  std::span<const std::string> warnings() const noexcept;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Writes torchao's flattened safetensors (the form of torchao 0.15 to 0.18) with Hugging Face sharding.
+///
+/// Everything goes to a temporary folder beside `directory`, which finish() renames; a writer that is destroyed without
+/// finish() removes it, so a half-written folder is never seen.
+class TORCHAO_CPP_EXPORT CheckpointWriter {
+ public:
+  /// Throws IoError when `directory` exists (and is not empty) or its parent is not writable.
+  explicit CheckpointWriter(const std::filesystem::path& directory, std::int64_t max_shard_bytes = std::int64_t{5} << 30);
+  ~CheckpointWriter();
+  CheckpointWriter(const CheckpointWriter&) = delete;
+  CheckpointWriter& operator=(const CheckpointWriter&) = delete;
+
+  /// Queues a plain tensor or a quantized one (no data are copied until finish()). Throws CheckpointError for a name that cannot be stored.
+  void add(std::string fqn, Tensor plain);
+  void add(std::string fqn, TensorParts parts);
+  /// Writes or copies a further file of the model folder (config.json, tokenizer.json).
+  void add_file(std::string_view file_name, std::string_view content);
+  void copy_file(const std::filesystem::path& source);
+  /// Writes all shards and the index, syncs, renames. `progress(done_bytes, total_bytes)` may be null. Throws IoError.
+  void finish(const std::function<void(std::int64_t, std::int64_t)>& progress = nullptr);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Plain tensors to one safetensors file, in the layout of the official writer, by temporary name and rename. Throws IoError.
+TORCHAO_CPP_EXPORT void write_safetensors(const std::filesystem::path& path,
+                                          std::span<const std::pair<std::string, Tensor>> tensors,
+                                          std::span<const std::pair<std::string, std::string>> metadata = {});
+
+}  // namespace torchao_cpp

@@ -1,0 +1,205 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "torchao_cpp/export.h"
+#include "torchao_cpp/linear.h"
+#include "torchao_cpp/tensor.h"
+#include "torchao_cpp/torchao_config.h"
+
+namespace torchao_cpp {
+
+/// Hugging Face tokenizer.json (byte-level BPE). Immutable; safe from many threads.
+class TORCHAO_CPP_EXPORT Tokenizer {
+ public:
+  /// `path`: tokenizer.json or the folder that holds it. Throws IoError, CheckpointError (kind "tokenizer") or UnsupportedError naming the component.
+  explicit Tokenizer(const std::filesystem::path& path);
+  ~Tokenizer();
+  Tokenizer(Tokenizer&&) noexcept;
+  Tokenizer& operator=(Tokenizer&&) noexcept;
+
+  /// Text (UTF-8; bad bytes become U+FFFD) -> ids. Added tokens in the text are recognised; no special tokens are added.
+  std::vector<std::int32_t> encode(std::string_view text) const;
+  /// Ids -> text. Throws Error for an id outside the vocabulary.
+  std::string decode(std::span<const std::int32_t> ids, bool skip_special_tokens = true) const;
+  std::int64_t vocab_size() const noexcept;
+  std::optional<std::int32_t> token_to_id(std::string_view token) const;
+  bool is_special(std::int32_t id) const noexcept;
+
+  /// Renders one user message with the chat form of tokenizer_config.json (ChatML templates). Throws UnsupportedError for a
+  /// template that is not recognised.
+  std::string apply_chat_template(std::string_view user_message) const;
+
+  /// Turns a stream of ids into pieces that are always whole UTF-8 characters.
+  class TORCHAO_CPP_EXPORT Stream {
+   public:
+    explicit Stream(const Tokenizer& tokenizer) : tokenizer_(&tokenizer) {}
+    /// Text that became complete with this id; may be empty.
+    std::string put(std::int32_t id);
+    /// What is left at the end; broken bytes become U+FFFD.
+    std::string flush();
+
+   private:
+    const Tokenizer* tokenizer_;
+    std::string pending_;
+  };
+
+ private:
+  friend class Stream;
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Loading progress: a stage name, bytes done and bytes in all.
+using ProgressCallback = std::function<void(std::string_view stage, std::int64_t done_bytes, std::int64_t total_bytes)>;
+
+struct ModelOptions {
+  /// Quantize on the fly (or override the checkpoint's own config). Not set: what config.json says.
+  std::optional<TorchAOConfig> quantization;
+  /// Compute dtype; not set: config.json's.
+  std::optional<DType> dtype;
+  SelectionMode selection_mode = SelectionMode::kPackedModules;
+  std::string force_kernel;
+  /// Longest sequence the KV cache must hold; 0 = max_position_embeddings (at most 4096).
+  std::int64_t max_model_len = 0;
+  int max_batch = 1;
+  ProgressCallback progress;
+};
+
+/// One row of `torchao inspect`.
+struct ParameterInfo {
+  std::string fqn;
+  Shape shape;
+  std::string dtype;         ///< Of a plain tensor, or the logical dtype.
+  std::string weight_class;  ///< "Tensor", "Int8Tensor", ...
+  std::string detail;
+  std::int64_t nbytes = 0;
+  double bits_per_weight = 0;
+};
+
+/// What a model folder holds, without loading it.
+struct ModelInfo {
+  std::string architecture;
+  std::string model_type;
+  std::string quantization_config;  ///< JSON text or empty.
+  bool is_torchao_serialized = false;
+  std::vector<ParameterInfo> parameters;
+  std::vector<std::string> tied;
+  std::vector<std::string> warnings;
+  std::int64_t nbytes = 0;
+  std::int64_t num_parameters = 0;
+};
+TORCHAO_CPP_EXPORT ModelInfo inspect_model(const std::filesystem::path& directory);
+
+/// Decides every linear of a model without reading weights' values ("explain"): kernels are chosen on the stored or would-be weight class.
+TORCHAO_CPP_EXPORT std::vector<LinearReport> explain_model(const std::filesystem::path& directory, const ModelOptions& options,
+                                                           std::vector<std::string>* notices = nullptr);
+
+struct ConvertOptions {
+  TorchAOConfig quantization;
+  std::optional<DType> dtype;                ///< dequantize: dtype of the result.
+  ProgressCallback progress;
+  const std::atomic<bool>* cancelled = nullptr;  ///< Set by a signal handler: stops cleanly with Error kind "cancelled".
+};
+
+/// One linear's outcome of quantize_model.
+struct ConvertReport {
+  struct Row {
+    std::string fqn;
+    std::string weight_class;
+    std::string reason;
+    std::int64_t bytes_before = 0;
+    std::int64_t bytes_after = 0;
+  };
+  std::vector<Row> rows;
+  std::int64_t bytes_before = 0;
+  std::int64_t bytes_after = 0;
+  std::vector<std::string> notices;
+};
+
+/// Writes a torchao checkpoint of `source` into the new folder `destination`: quantized safetensors, config.json with
+/// quantization_config, tokenizer files. Nothing is left behind on an error. Throws ConfigError, CheckpointError, IoError.
+TORCHAO_CPP_EXPORT ConvertReport quantize_model(const std::filesystem::path& source, const std::filesystem::path& destination,
+                                                const ConvertOptions& options);
+/// The reverse: every quantized weight dequantized; quantization_config removed.
+TORCHAO_CPP_EXPORT ConvertReport dequantize_model(const std::filesystem::path& source, const std::filesystem::path& destination,
+                                                  std::optional<DType> dtype, const ProgressCallback& progress = nullptr,
+                                                  const std::atomic<bool>* cancelled = nullptr);
+
+struct SamplingParams {
+  double temperature = 0;      ///< 0 = greedy.
+  std::int64_t top_k = 0;      ///< 0 = all.
+  double top_p = 1;
+  std::uint64_t seed = 0;
+  std::int64_t max_new_tokens = 128;
+  std::vector<std::int32_t> stop_ids;  ///< In addition to the model's end-of-sequence ids.
+  bool ignore_eos = false;
+};
+
+struct GenerationResult {
+  std::vector<std::int32_t> output_ids;
+  std::string finish_reason;  ///< "stop", "length" or "cancelled"
+  double prefill_seconds = 0;
+  double decode_seconds = 0;
+  std::int64_t prompt_tokens = 0;
+  std::int64_t decode_tokens = 0;  ///< Tokens that decode_seconds produced (the first comes from the prefill).
+};
+
+struct PerplexityResult {
+  double nll_nats_per_token = 0;
+  double perplexity = 0;
+  std::int64_t tokens = 0;
+  std::int64_t windows = 0;
+  double seconds = 0;
+};
+
+/// A loaded decoder model with its KV cache. Not safe for concurrent calls.
+class TORCHAO_CPP_EXPORT LLM {
+ public:
+  /// Throws IoError, CheckpointError, ConfigError, UnsupportedError (architecture), ShapeError.
+  explicit LLM(const std::filesystem::path& directory, const ModelOptions& options = {});
+  ~LLM();
+  LLM(LLM&&) noexcept;
+  LLM& operator=(LLM&&) noexcept;
+
+  std::string_view architecture() const noexcept;
+  DType dtype() const noexcept;
+  std::int64_t vocab_size() const noexcept;
+  std::int64_t max_model_len() const noexcept;
+  std::span<const std::int32_t> eos_token_ids() const noexcept;
+  /// Bytes of all weights as loaded, and of the linears among them.
+  std::int64_t weight_bytes() const noexcept;
+  std::int64_t linear_weight_bytes() const noexcept;
+  const std::vector<LinearReport>& linear_reports() const noexcept;
+  std::span<const std::string> notices() const noexcept;
+
+  /// float32 logits [T, vocab] of one sequence. Throws Error: no ids, an id outside the vocabulary, too long.
+  Tensor logits(std::span<const std::int32_t> input_ids);
+  /// `on_token` sees each new id; returning false stops. Throws as logits does.
+  GenerationResult generate(std::span<const std::int32_t> input_ids, const SamplingParams& params,
+                            const std::function<bool(std::int32_t)>& on_token = nullptr);
+  /// Mean negative log-likelihood over consecutive non-overlapping windows; the incomplete last one is dropped.
+  PerplexityResult perplexity(std::span<const std::int32_t> ids, std::int64_t window = 512,
+                              const std::function<bool(std::int64_t done, std::int64_t total)>& progress = nullptr);
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Threads of all parallel work; n >= 1.
+TORCHAO_CPP_EXPORT void set_threads(int n);
+TORCHAO_CPP_EXPORT int threads() noexcept;
+TORCHAO_CPP_EXPORT std::string_view version() noexcept;
+
+}  // namespace torchao_cpp
