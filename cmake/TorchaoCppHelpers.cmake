@@ -11,7 +11,6 @@ if(TORCHAO_CPP_SANITIZE)
                                                            -fno-sanitize-recover=all)
   target_link_options(torchao_cpp_build_flags INTERFACE -fsanitize=${TORCHAO_CPP_SANITIZE})
 endif()
-set_target_properties(torchao_cpp_build_flags PROPERTIES EXPORT_NAME build_flags)
 
 # torchao_cpp_library(NAME base SRCS a.cpp ... DEPS core ... PRIVATE_DEPS fmt::fmt ...)
 # An internal static library torchao_cpp_<NAME> of one src/ folder. DEPS are names of our folders.
@@ -27,8 +26,9 @@ function(torchao_cpp_library)
     PUBLIC $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:${CMAKE_INSTALL_INCLUDEDIR}>
     PRIVATE ${PROJECT_SOURCE_DIR}/src)
   list(TRANSFORM ARG_DEPS PREPEND torchao_cpp_)
-  target_link_libraries(${target} PUBLIC ${ARG_DEPS} PRIVATE torchao_cpp_build_flags ${ARG_PRIVATE_DEPS})
-  set_property(GLOBAL APPEND PROPERTY TORCHAO_CPP_INTERNAL_LIBRARIES ${target})
+  target_link_libraries(${target} PUBLIC ${ARG_DEPS}
+                                  PRIVATE $<BUILD_INTERFACE:torchao_cpp_build_flags> ${ARG_PRIVATE_DEPS})
+  set_property(TARGET ${target} PROPERTY TORCHAO_CPP_PRIVATE_DEPS "${ARG_PRIVATE_DEPS}")
 endfunction()
 
 # torchao_cpp_test(NAME x_test SRCS x_test.cpp DEPS core ... LABELS unit [PRIVATE_DEPS ...])

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# A thin front to CMake: the presets in CMakePresets.json hold the settings.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+PREFIX ?= /usr/local
+# "make build DEPS=no" leaves the system's packages alone.
+DEPS ?= yes
+# A compiler cache is used where it is installed.
+CCACHE := $(shell command -v ccache 2>/dev/null)
+LAUNCHER := $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE),)
+ASAN_ENV := ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
+CTEST := ctest --output-on-failure --parallel $(JOBS) --no-tests=error
+
+.PHONY: help
+help:  ## Show this list
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps:  ## Install missing Debian packages (root or sudo)
+ifeq ($(DEPS),yes)
+	@scripts/install_dependencies.sh
+endif
+
+.PHONY: configure
+configure: deps
+	cmake --preset release $(LAUNCHER)
+
+.PHONY: build
+build: configure  ## Install packages, then build everything (release) in build/
+	cmake --build --preset release --parallel $(JOBS)
+
+.PHONY: test
+test: build  ## Build, then run every test
+	$(CTEST) --test-dir build
+
+.PHONY: demo
+demo: configure  ## Build the command and show it on the demo model
+	cmake --build --preset release --parallel $(JOBS) --target torchao
+	scripts/demo.sh build
+
+.PHONY: asan
+asan: deps  ## Build and test under the address and undefined-behaviour sanitizers (build-asan/)
+	cmake --preset asan $(LAUNCHER)
+	cmake --build --preset asan --parallel $(JOBS)
+	$(ASAN_ENV) $(CTEST) --test-dir build-asan
+
+.PHONY: install
+install: build  ## Install to PREFIX (default /usr/local)
+	cmake --install build --prefix $(PREFIX)
+
+.PHONY: bench
+bench: configure  ## Run the linear benchmark
+	cmake --build --preset release --parallel $(JOBS) --target bench_linear
+	build/bench/bench_linear
+
+.PHONY: format
+format:  ## Format the sources in place with clang-format
+	git ls-files --cached --others --exclude-standard '*.cpp' '*.h' | xargs -r clang-format -i
+
+.PHONY: clean
+clean:  ## Remove the build folders
+	rm -rf build build-asan build-debug build-shared build-tsan
