@@ -18,18 +18,19 @@
 
 namespace torchao_cpp {
 
-struct LinearKernel;
-class PackedWeight;
 class LinearMethod;
 class LinearBase;
 
-/// A weight as it comes from a checkpoint: plain or already quantized (exactly one is set).
+/// A weight as it comes from a checkpoint: plain [N, K] or already quantized (exactly one is set).
 struct LoadedWeight {
   Tensor plain;
   WeightTensorPtr quantized;
 
   Shape shape() const { return quantized ? quantized->shape() : plain.shape(); }
 };
+
+/// A checkpoint's parts -> a quantized LoadedWeight. Throws CheckpointError as WeightTensorType::from_parts does; `fqn` names the weight.
+TORCHAO_CPP_EXPORT LoadedWeight loaded_weight_from_parts(const TensorParts& parts, std::string_view fqn);
 
 /// Which part of a fused layer a checkpoint tensor belongs to: 0, 1, .. in the order of output_sizes (q, k, v; gate, up).
 using ShardId = int;
@@ -43,8 +44,11 @@ struct LinearOptions {
   int tp_size = 1;
   int tp_rank = 0;
   Device device;
-  /// A kernel name ("int8_weight_only_linear/ref") or ISA ("ref") to force; empty = first that supports the weight.
+  /// An ISA ("ref") to force, or a kernel's name ("int8_weight_only_linear/ref"), which holds for weights of that
+  /// operation; empty = the first kernel that supports the weight.
   std::string force_kernel;
+  /// Keep the weights in the form they came in, for weights(); costs memory where a kernel packs its own form.
+  bool keep_weights = false;
 };
 
 /// Scratch memory and stream of a caller of apply. One per thread of calls.
@@ -104,13 +108,14 @@ class TORCHAO_CPP_EXPORT LinearBase {
   std::int64_t workspace_bytes(std::int64_t m) const noexcept;
 
   LinearReport report() const;
-  /// The weights after loading, one per fused part that is kept apart (for saving and tests); plain or quantized.
+  /// With keep_weights: the weights after loading, one per fused part that is kept apart; plain or quantized.
   std::vector<LoadedWeight> weights() const;
 
  protected:
   struct Impl;
   explicit LinearBase(std::unique_ptr<Impl> impl);
   std::unique_ptr<Impl> impl_;
+  friend struct LinearLayerAccess;
 };
 
 /// Every rank holds the whole weight.
@@ -144,7 +149,7 @@ class TORCHAO_CPP_EXPORT RowParallelLinear : public LinearBase {
   RowParallelLinear(std::int64_t input_size, std::int64_t output_size, LinearOptions options);
 };
 
-/// vLLM's LinearMethodBase: how a layer's weight is created, finished and run.
+/// vLLM's LinearMethodBase: how a layer's weight is created, finished and run. A layer makes its own and calls it.
 class TORCHAO_CPP_EXPORT LinearMethod {
  public:
   virtual ~LinearMethod() = default;
@@ -175,7 +180,8 @@ class TORCHAO_CPP_EXPORT Linear {
  public:
   /// `weight` plain or quantized [N, K]; `activation_dtype` of x, bias and y. Throws UnsupportedError with every kernel's
   /// reason when none fits.
-  Linear(LoadedWeight weight, DType activation_dtype, std::string_view force_kernel = {});
+  /// `force_kernel` as in LinearOptions; an unknown one throws UnsupportedError that lists the known.
+  explicit Linear(LoadedWeight weight, DType activation_dtype, std::string_view force_kernel = {}, Device device = {});
   ~Linear();
   Linear(Linear&&) noexcept;
   Linear& operator=(Linear&&) noexcept;

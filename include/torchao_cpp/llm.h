@@ -70,6 +70,8 @@ struct ModelOptions {
   std::optional<DType> dtype;
   SelectionMode selection_mode = SelectionMode::kPackedModules;
   std::string force_kernel;
+  /// Run on the dequantized weights as plain ones, without quantizing activations: what quantization alone changes.
+  bool dequantize_weights = false;
   /// Longest sequence the KV cache must hold; 0 = max_position_embeddings (at most 4096).
   std::int64_t max_model_len = 0;
   int max_batch = 1;
@@ -100,6 +102,9 @@ struct ModelInfo {
   std::int64_t num_parameters = 0;
 };
 TORCHAO_CPP_EXPORT ModelInfo inspect_model(const std::filesystem::path& directory);
+
+/// True when models of this architecture ("Qwen3ForCausalLM") can be run, explained and quantized here.
+TORCHAO_CPP_EXPORT bool is_supported_architecture(std::string_view architecture) noexcept;
 
 /// Decides every linear of a model without reading weights' values ("explain"): kernels are chosen on the stored or would-be weight class.
 TORCHAO_CPP_EXPORT std::vector<LinearReport> explain_model(const std::filesystem::path& directory, const ModelOptions& options,
@@ -158,7 +163,7 @@ struct GenerationResult {
 struct PerplexityResult {
   double nll_nats_per_token = 0;
   double perplexity = 0;
-  std::int64_t tokens = 0;
+  std::int64_t tokens = 0;  ///< Scored: all but the first of each window.
   std::int64_t windows = 0;
   double seconds = 0;
 };

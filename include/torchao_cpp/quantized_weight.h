@@ -78,6 +78,8 @@ struct QuantizedWeight {
   Tensor codebook;  ///< nf4: 16 values, dtype = `dtype`. Undefined otherwise.
 
   DType dtype = DType::kBFloat16;  ///< The dtype in which torchao dequantizes and that it reports for the weight.
+  /// Set where torchao casts any activation to one dtype, computes in it and casts the result back (tile-packed int4).
+  std::optional<DType> compute_dtype;
   BiasRounding bias_rounding = BiasRounding::kFused;
   /// True where torchao multiplies the activation with the bare codes cast to the activation dtype, rounds, and then
   /// applies the scale of the row (Int8Tensor weight-only with one scale a row).

@@ -1,8 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -46,9 +49,13 @@ enum class SelectionMode : std::uint8_t {
 /// fused suffix -> suffixes of its parts, e.g. "qkv_proj" -> {"q_proj", "k_proj", "v_proj"}.
 using PackedModulesMapping = std::map<std::string, std::vector<std::string>, std::less<>>;
 
-/// vLLM's TorchAOConfig: a torchao config plus the layers it must not touch. Immutable.
+class FqnRules;
+
+/// vLLM's TorchAOConfig: a torchao config plus the layers it must not touch. Immutable but for the selection mode.
 class TORCHAO_CPP_EXPORT TorchAOConfig {
  public:
+  /// `torchao_config` may be null: no layer is quantized. Throws ConfigError (validation) for a "re:" key that is no
+  /// Python regular expression.
   TorchAOConfig(ConfigPtr torchao_config, std::vector<std::string> skip_modules, bool is_checkpoint_torchao_serialized);
 
   /// A Hugging Face quantization_config as JSON text ({"quant_method": "torchao", "quant_type": {"default": ..}, ..}).
@@ -72,6 +79,9 @@ class TORCHAO_CPP_EXPORT TorchAOConfig {
   const ConfigPtr& torchao_config() const noexcept { return torchao_config_; }
   const std::vector<std::string>& skip_modules() const noexcept { return skip_modules_; }
   bool is_checkpoint_torchao_serialized() const noexcept { return is_checkpoint_torchao_serialized_; }
+  /// Hugging Face's flags of the same names; kept for writing them back.
+  bool include_input_output_embeddings() const noexcept { return include_input_output_embeddings_; }
+  bool untie_embedding_weights() const noexcept { return untie_embedding_weights_; }
   /// The same config with further skip entries.
   TorchAOConfig with_skip_modules(std::vector<std::string> more) const;
 
@@ -80,7 +90,10 @@ class TORCHAO_CPP_EXPORT TorchAOConfig {
   const PackedModulesMapping& packed_modules_mapping() const noexcept { return packed_modules_mapping_; }
   void set_packed_modules_mapping(PackedModulesMapping mapping) { packed_modules_mapping_ = std::move(mapping); }
 
-  /// Decides one linear layer by its own name. For a fused layer whose parts disagree: source kPartsDisagree, config null
+  /// Decides one linear layer by its own name. kPackedModules: modules_to_not_convert; exact key (of the parameter
+  /// `prefix`.weight, then of the module); null entries of the map, which hold for everything under their name; first
+  /// "re:" key in file order that matches either name in full; "_default". kVllm: vLLM's order, where null entries of
+  /// module_fqn_to_config come before exact keys and parameter names never match. For a fused layer whose parts disagree: source kPartsDisagree, config null
   /// and a reason that names the rules; the caller splits the layer or reports it.
   LayerDecision decide(std::string_view prefix) const;
 
@@ -89,9 +102,17 @@ class TORCHAO_CPP_EXPORT TorchAOConfig {
 
  private:
   LayerDecision decide_one(std::string_view prefix) const;
+  LayerDecision decide_vllm(std::string_view prefix) const;
+  LayerDecision decide_fused(std::string_view prefix, const std::vector<std::string>& parts) const;
+  /// The entries of modules_to_not_convert; the rest of skip_modules_ are null entries of the map.
+  std::span<const std::string> explicit_skips() const noexcept;
 
   ConfigPtr torchao_config_;
+  std::shared_ptr<const FqnRules> rules_;  ///< Null unless the config is an FqnToConfig.
   std::vector<std::string> skip_modules_;
+  std::size_t explicit_skip_count_ = 0;
+  bool include_input_output_embeddings_ = false;
+  bool untie_embedding_weights_ = false;
   bool is_checkpoint_torchao_serialized_ = false;
   SelectionMode mode_ = SelectionMode::kPackedModules;
   PackedModulesMapping packed_modules_mapping_;

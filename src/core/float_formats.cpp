@@ -88,25 +88,27 @@ std::uint32_t round_magnitude(const Format& f, float magnitude) noexcept {
 
 float max_finite(DType dtype) noexcept { return format_of(dtype).max_finite; }
 
-float decode_float(DType dtype, std::uint8_t code) noexcept {
+const float* decode_table(DType dtype) noexcept {
   static const Table kTables[] = {make_table(DType::kFloat8E4M3FN),  make_table(DType::kFloat8E5M2),
                                   make_table(DType::kFloat8E8M0FNU), make_table(DType::kFloat6E2M3),
                                   make_table(DType::kFloat6E3M2),    make_table(DType::kFloat4E2M1FNx2)};
   switch (dtype) {
     case DType::kFloat8E5M2:
-      return kTables[1][code];
+      return kTables[1].data();
     case DType::kFloat8E8M0FNU:
-      return kTables[2][code];
+      return kTables[2].data();
     case DType::kFloat6E2M3:
-      return kTables[3][code];
+      return kTables[3].data();
     case DType::kFloat6E3M2:
-      return kTables[4][code];
+      return kTables[4].data();
     case DType::kFloat4E2M1FNx2:
-      return kTables[5][code];
+      return kTables[5].data();
     default:
-      return kTables[0][code];
+      return kTables[0].data();
   }
 }
+
+float decode_float(DType dtype, std::uint8_t code) noexcept { return decode_table(dtype)[code]; }
 
 std::uint8_t f32_to_float8(DType dtype, float value) noexcept {
   const Format& f = format_of(dtype);

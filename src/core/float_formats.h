@@ -90,6 +90,9 @@ float max_finite(DType dtype) noexcept;
 /// float4_e2m1fn_x2 (low 4 bits).
 float decode_float(DType dtype, std::uint8_t code) noexcept;
 
+/// decode_float of all 256 codes, for loops.
+const float* decode_table(DType dtype) noexcept;
+
 /// float32 -> float8 as torch casts on the CPU: round to nearest even; e4m3fn above the maximum gives NaN, e5m2 inf.
 std::uint8_t f32_to_float8(DType dtype, float value) noexcept;
 

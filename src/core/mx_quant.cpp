@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "core/mx_quant.h"
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+
+#include "core/float_formats.h"
+#include "core/float_runs.h"
+
+namespace torchao_cpp {
+namespace {
+
+constexpr int kExponentBias = 127;
+constexpr std::uint8_t kNanExponent = 255;
+
+/// Exponent of the largest power of two in the format, and its mantissa bits.
+struct ElementRange {
+  int max_exponent;
+  int mantissa_bits;
+};
+
+ElementRange element_range(DType dtype) noexcept {
+  switch (dtype) {
+    case DType::kFloat8E5M2:
+      return {15, 2};
+    case DType::kFloat6E2M3:
+      return {2, 3};
+    case DType::kFloat6E3M2:
+      return {4, 2};
+    case DType::kFloat4E2M1FNx2:
+      return {2, 1};
+    default:
+      return {8, 3};
+  }
+}
+
+std::uint8_t rceil_scale(float descale) noexcept {
+  if (std::isnan(descale)) return kNanExponent;
+  if (std::isinf(descale)) return 254;
+  if (descale == 0.0f) return 0;
+  // torch's float32 log2 is this one rounded, so a value just above a power of two counts as that
+  // power.
+  const float log = static_cast<float>(std::log2(static_cast<double>(descale)));
+  const float exponent = std::clamp(std::ceil(log), -127.0f, 127.0f);
+  return static_cast<std::uint8_t>(static_cast<int>(exponent) + kExponentBias);
+}
+
+// What a block's values are multiplied with before they are encoded. Powers of two, so the product
+// equals torchao's quotient in every case, infinities included.
+float encode_factor(ScaleCalculationMode mode, std::uint8_t exponent, float abs_max) noexcept {
+  if (mode == ScaleCalculationMode::kRceil) {
+    if (exponent == kNanExponent) return abs_max;
+    if (exponent == 0) return 1.0f;
+    return std::ldexp(1.0f, kExponentBias - exponent);
+  }
+  // The divisor 2^(exponent - 127) has no values below 2^-126, and 255 reads as infinity.
+  if (exponent == kNanExponent) return 0.0f;
+  return std::ldexp(1.0f, kExponentBias - std::max<int>(exponent, 1));
+}
+
+std::uint8_t choose_exponent(const MXFormat& format, float abs_max) noexcept {
+  if (format.scaling_mode == ScaleCalculationMode::kRceil) {
+    return rceil_scale(abs_max / max_finite(format.element_dtype));
+  }
+  if (std::isnan(abs_max)) return kNanExponent;
+  const ElementRange range = element_range(format.element_dtype);
+  std::uint32_t bits = std::bit_cast<std::uint32_t>(abs_max);
+  if (format.scaling_mode == ScaleCalculationMode::kEven) {
+    // Rounds to the element's mantissa; a carry moves into the exponent.
+    bits = (bits + (1u << (22 - range.mantissa_bits))) & 0x7f800000u;
+  }
+  int exponent = static_cast<int>(bits >> 23) - kExponentBias - range.max_exponent;
+  if (format.scaling_mode == ScaleCalculationMode::kCeil && (bits & 0x7fffffu) != 0) ++exponent;
+  return static_cast<std::uint8_t>(std::clamp(exponent, -127, 128) + kExponentBias);
+}
+
+// Every element of every format is exact in float16 and bfloat16; a scale may not be in float16.
+float decode_factor(std::uint8_t exponent, DType dtype) noexcept {
+  return round_to(dtype, decode_float(DType::kFloat8E8M0FNU, exponent));
+}
+
+}  // namespace
+
+bool is_mx_element_dtype(DType dtype) noexcept {
+  return dtype == DType::kFloat8E4M3FN || dtype == DType::kFloat8E5M2 ||
+         dtype == DType::kFloat6E2M3 || dtype == DType::kFloat6E3M2 ||
+         dtype == DType::kFloat4E2M1FNx2;
+}
+
+MXBlockScale choose_mx_scale(const MXFormat& format, float abs_max, DType dtype) noexcept {
+  const std::uint8_t exponent = choose_exponent(format, abs_max);
+  return {exponent, encode_factor(format.scaling_mode, exponent, abs_max),
+          decode_factor(exponent, dtype)};
+}
+
+void quantize_mx(const MXFormat& format, DType dtype, const void* data, std::int64_t begin,
+                 std::int64_t count, std::uint8_t* codes, std::uint8_t* scales) noexcept {
+  float values[kFloatRun];
+  for (std::int64_t b = 0; b < count / format.block_size; ++b) {
+    const std::int64_t first = b * format.block_size;
+    const float m = abs_max(dtype, data, begin + first, format.block_size);
+    const MXBlockScale scale = choose_mx_scale(format, m, dtype);
+    scales[b] = scale.exponent;
+    for (std::int64_t done = 0; done < format.block_size; done += kFloatRun) {
+      const std::int64_t n = std::min(kFloatRun, format.block_size - done);
+      load_floats(dtype, data, begin + first + done, n, values);
+      for (std::int64_t i = 0; i < n; ++i) values[i] *= scale.encode_factor;
+      encode_packed(format.element_dtype, values, n,
+                    codes + code_bytes(format.element_dtype, first + done));
+    }
+  }
+}
+
+void dequantize_mx(const MXFormat& format, const std::uint8_t* codes, const std::uint8_t* scales,
+                   std::int64_t count, DType dtype, void* out, std::int64_t begin) noexcept {
+  float values[kFloatRun];
+  for (std::int64_t b = 0; b < count / format.block_size; ++b) {
+    const std::int64_t first = b * format.block_size;
+    const float scale = decode_factor(scales[b], dtype);
+    for (std::int64_t done = 0; done < format.block_size; done += kFloatRun) {
+      const std::int64_t n = std::min(kFloatRun, format.block_size - done);
+      decode_packed(format.element_dtype, codes + code_bytes(format.element_dtype, first + done), n,
+                    values);
+      for (std::int64_t i = 0; i < n; ++i) values[i] *= scale;
+      store_floats(dtype, out, begin + first + done, n, values);
+    }
+  }
+}
+
+}  // namespace torchao_cpp
