@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/attention.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "base/parallel.h"
+#include "core/float_formats.h"
+#include "models/decoder_ops.h"
+
+namespace torchao_cpp {
+namespace {
+
+RopeParameters no_rotation() {
+  RopeParameters rope;
+  rope.rope_type = "linear";
+  rope.numbers["factor"] = 1e30;  // every angle is about 0
+  return rope;
+}
+
+struct Case {
+  AttentionShape shape;
+  std::int64_t tokens;
+  DType dtype;
+};
+
+/// Random q, k, v of one sequence and their attention, computed in double from the stored values.
+class Sequence {
+ public:
+  explicit Sequence(const Case& c) : shape_(c.shape), tokens_(c.tokens), dtype_(c.dtype) {
+    const std::int64_t d = shape_.head_dim;
+    q_ = random({tokens_, shape_.num_heads * d});
+    k_ = random({tokens_, shape_.num_kv_heads * d});
+    v_ = random({tokens_, shape_.num_kv_heads * d});
+  }
+
+  /// Through the cache in pieces of `piece` tokens.
+  Tensor run(std::int64_t piece) const {
+    const RotaryEmbedding rope(no_rotation(), shape_.head_dim, tokens_, dtype_, "test");
+    KvCache cache(dtype_, 2, shape_.num_kv_heads, shape_.head_dim, tokens_);
+    Attention attention(shape_);
+    const HeadTransform heads{shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, {}, {}, 0};
+    Tensor out = Tensor::zeros(dtype_, q_.shape());
+    std::vector<float> queries(static_cast<std::size_t>(q_.numel()));
+    for (std::int64_t first = 0; first < tokens_; first += piece) {
+      const std::int64_t rows = std::min(piece, tokens_ - first);
+      transform_qkv(heads, rope, {row(q_, first), row(k_, first), row(v_, first), rows}, first, 1,
+                    queries.data(), cache);
+      const std::int64_t offset = first * q_.size(1) * dtype_size_bytes(dtype_);
+      attention.run(cache, 1, queries.data(), rows, first, out.mutable_bytes() + offset);
+    }
+    return out;
+  }
+
+  double expected(std::int64_t token, std::int64_t head, std::int64_t column) const {
+    const std::int64_t d = shape_.head_dim;
+    const std::int64_t kv = head / shape_.group();
+    double sum = 0;
+    double weighted = 0;
+    for (std::int64_t j = 0; j <= token; ++j) {
+      double dot = 0;
+      for (std::int64_t i = 0; i < d; ++i)
+        dot += at(q_, token, head * d + i) * at(k_, j, kv * d + i);
+      const double p = std::exp(dot / std::sqrt(static_cast<double>(d)));
+      sum += p;
+      weighted += p * at(v_, j, kv * d + column);
+    }
+    return weighted / sum;
+  }
+
+ private:
+  static RowView row(const Tensor& t, std::int64_t r) {
+    return {t.bytes() + r * t.size(1) * dtype_size_bytes(t.dtype()), t.size(1)};
+  }
+  double at(const Tensor& t, std::int64_t r, std::int64_t c) const {
+    return load_float(dtype_, t.bytes(), r * t.size(1) + c);
+  }
+  Tensor random(Shape shape) {
+    Tensor t = Tensor::empty(dtype_, std::move(shape));
+    for (std::int64_t i = 0; i < t.numel(); ++i) {
+      store_float(dtype_, t.mutable_bytes(), i,
+                  static_cast<float>(generator_() % 2001) / 500.0f - 2.0f);
+    }
+    return t;
+  }
+
+  AttentionShape shape_;
+  std::int64_t tokens_;
+  DType dtype_;
+  std::minstd_rand generator_{7};
+  Tensor q_, k_, v_;
+};
+
+class AttentionTest : public testing::TestWithParam<Case> {};
+
+TEST_P(AttentionTest, AgreesWithTheDefinition) {
+  const Case& c = GetParam();
+  const Sequence sequence(c);
+  const Tensor out = sequence.run(c.tokens);
+  // One rounding of the output (half a unit in the last place of values below 4) on top of float32
+  // sums.
+  const double tolerance =
+      c.dtype == DType::kFloat32 ? 1e-5 : (c.dtype == DType::kFloat16 ? 2e-3 : 1.6e-2);
+  for (std::int64_t t = 0; t < c.tokens; ++t) {
+    for (std::int64_t h = 0; h < c.shape.num_heads; ++h) {
+      for (std::int64_t i = 0; i < c.shape.head_dim; ++i) {
+        const std::int64_t index = (t * c.shape.num_heads + h) * c.shape.head_dim + i;
+        ASSERT_NEAR(load_float(c.dtype, out.bytes(), index), sequence.expected(t, h, i), tolerance)
+            << t << " " << h << " " << i;
+      }
+    }
+  }
+}
+
+TEST_P(AttentionTest, DependsNeitherOnPiecesNorOnThreads) {
+  const Sequence sequence(GetParam());
+  const Tensor whole = sequence.run(GetParam().tokens);
+  EXPECT_TRUE(equal_bytes(whole, sequence.run(1)));
+  EXPECT_TRUE(equal_bytes(whole, sequence.run(13)));
+  const int threads = num_threads();
+  set_num_threads(3);
+  EXPECT_TRUE(equal_bytes(whole, sequence.run(GetParam().tokens)));
+  set_num_threads(threads);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Shapes, AttentionTest,
+    testing::Values(Case{{4, 2, 16}, 1, DType::kFloat32}, Case{{4, 2, 16}, 63, DType::kFloat32},
+                    Case{{6, 2, 64}, 64, DType::kFloat32}, Case{{6, 2, 64}, 130, DType::kBFloat16},
+                    Case{{3, 3, 10}, 65, DType::kFloat16}, Case{{40, 1, 8}, 70, DType::kFloat32}));
+
+}  // namespace
+}  // namespace torchao_cpp

@@ -1,0 +1,235 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/decoder_model.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "models/layer_selection.h"
+#include "models/quoted_list.h"
+#include "torchao_cpp/error.h"
+
+namespace torchao_cpp {
+namespace {
+
+// Longest cache that is made without being asked for.
+constexpr std::int64_t kDefaultModelLen = 4096;
+// Tokens at a time in prefill: enough rows for the matrix products to be bound by arithmetic, few
+// enough that the activations of a 4096-wide model stay under 100 MB.
+constexpr std::int64_t kChunkTokens = 512;
+// Logits are the widest rows: as many at a time as fit this.
+constexpr std::int64_t kHeadBytes = std::int64_t{64} << 20;
+
+std::int64_t resolve_max_model_len(const DecoderConfig& config, std::int64_t requested) {
+  const std::int64_t positions = config.max_position_embeddings;
+  if (requested < 0 || (positions > 0 && requested > positions)) {
+    throw ConfigError(
+        fmt::format("max_model_len is {}; expected 1 to {}, the max_position_embeddings of {}",
+                    requested, positions, config.where),
+        "validation");
+  }
+  if (requested > 0) return requested;
+  return positions > 0 ? std::min(positions, kDefaultModelLen) : kDefaultModelLen;
+}
+
+bool is_stored_quantized(const WeightLoader& loader, const std::string& prefix) {
+  const std::string name = loader.class_name(prefix + ".weight");
+  return !name.empty() && name != "Tensor";
+}
+
+std::unique_ptr<LinearBase> load_row_parallel(const DecoderLinear& linear, const LinearBuild& build,
+                                              WeightLoader& loader) {
+  auto out = make_row_parallel(linear, build, is_stored_quantized(loader, linear.prefix));
+  load_linear(*out, build, loader);
+  return out;
+}
+
+LoadedWeight load_embedding(const DecoderConfig& config, const LinearBuild& build,
+                            WeightLoader& loader) {
+  LoadedWeight weight =
+      loader.take(std::string(kEmbedPrefix) + ".weight", {config.vocab_size, config.hidden_size});
+  if (weight.quantized || build.quantization == nullptr || build.is_serialized) return weight;
+  const LayerDecision decision = decide_embedding(*build.quantization);
+  return decision.config ? quantize_param_data(weight.plain, *decision.config).weight : weight;
+}
+
+}  // namespace
+
+DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& options,
+                           std::vector<std::string>& notices)
+    : config_(DecoderConfig::from_hf_config(folder.config)) {
+  if (options.max_batch != 1)
+    throw UnsupportedError(fmt::format("max_batch is {}; only 1 is supported", options.max_batch));
+  max_model_len_ = resolve_max_model_len(config_, options.max_model_len);
+  max_chunk_ = std::min(kChunkTokens, max_model_len_);
+  const ModelQuantization quantization = resolve_quantization(
+      folder, options.quantization ? &*options.quantization : nullptr, options.selection_mode);
+  notices.insert(notices.end(), quantization.notices.begin(), quantization.notices.end());
+
+  const LinearBuild build = LinearBuild::make(folder, options, quantization);
+  dtype_ = build.dtype;
+  WeightLoader loader(folder.checkpoint, dtype_, options.dequantize_weights, options.progress);
+  load(build, loader);
+
+  std::vector<std::string> unexpected = loader.unexpected();
+  if (config_.tie_word_embeddings) std::erase(unexpected, std::string(kHeadPrefix) + ".weight");
+  if (!unexpected.empty()) {
+    notices.push_back(fmt::format("{}: {} tensors are no parameters of {} and were left out: {}",
+                                  folder.directory.string(), unexpected.size(),
+                                  config_.architecture->name, quoted_list(unexpected)));
+  }
+  count_weights();
+  allocate_workspace();
+}
+
+void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
+  const LoadedWeight embedding = load_embedding(config_, build, loader);
+  // Rows are looked up, so a quantized embedding is dequantized once here and held in the compute
+  // dtype.
+  embed_tokens_ =
+      embedding.quantized ? embedding.quantized->dequantize().to(dtype_) : embedding.plain;
+  for (std::int64_t i = 0; i < config_.num_layers; ++i) {
+    layers_.push_back(load_layer(i, build, loader));
+    const Layer& layer = layers_.back();
+    layer.qkv_proj->add_reports(reports_);
+    reports_.push_back(layer.o_proj->report());
+    layer.gate_up_proj->add_reports(reports_);
+    reports_.push_back(layer.down_proj->report());
+  }
+  norm_ = loader.take_plain("model.norm.weight", {config_.hidden_size});
+  load_head(build, loader, embedding);
+}
+
+DecoderModel::Layer DecoderModel::load_layer(std::int64_t index, const LinearBuild& build,
+                                             WeightLoader& loader) const {
+  const std::string prefix = layer_prefix(index);
+  const std::vector<DecoderLinear> linears = decoder_linears(config_, index);
+  Layer layer;
+  layer.input_layernorm =
+      loader.take_plain(prefix + ".input_layernorm.weight", {config_.hidden_size});
+  layer.heads = {config_.num_heads,   config_.num_kv_heads, config_.head_dim, {}, {},
+                 config_.rms_norm_eps};
+  layer.qkv_proj = std::make_unique<PackedLinear>(qkv_proj_of(config_, index), build, loader);
+  if (config_.architecture->has_qk_norm) {
+    layer.heads.q_norm = loader.take_plain(prefix + ".self_attn.q_norm.weight", {config_.head_dim});
+    layer.heads.k_norm = loader.take_plain(prefix + ".self_attn.k_norm.weight", {config_.head_dim});
+  }
+  layer.o_proj = load_row_parallel(linears[kO], build, loader);
+  layer.post_attention_layernorm =
+      loader.take_plain(prefix + ".post_attention_layernorm.weight", {config_.hidden_size});
+  layer.gate_up_proj =
+      std::make_unique<PackedLinear>(gate_up_proj_of(config_, index), build, loader);
+  layer.down_proj = load_row_parallel(linears[kDown], build, loader);
+  return layer;
+}
+
+void DecoderModel::load_head(const LinearBuild& build, WeightLoader& loader,
+                             const LoadedWeight& embedding) {
+  const bool is_tied = config_.tie_word_embeddings;
+  const bool stored_quantized =
+      is_tied ? embedding.quantized != nullptr : is_stored_quantized(loader, kHeadPrefix);
+  LinearBuild own = build;
+  LayerDecision decision{nullptr, LayerDecision::Source::kNoQuantization, "",
+                         "the model has no quantization config"};
+  if (build.quantization != nullptr) decision = decide_head(*build.quantization, is_tied);
+  if (decision.config == nullptr) own.quantization = nullptr;
+
+  lm_head_ = std::make_unique<ReplicatedLinear>(config_.hidden_size, config_.vocab_size,
+                                                own.options(kHeadPrefix, false, stored_quantized));
+  if (is_tied) {
+    lm_head_->load_weight(embedding);
+    lm_head_->process_weights_after_loading();
+  } else {
+    load_linear(*lm_head_, own, loader);
+  }
+  reports_.push_back(lm_head_->report());
+  if (stored_quantized) decision.reason = "the checkpoint holds it quantized";
+  if (own.quantization == nullptr) reports_.back().reason = decision.reason;
+}
+
+void DecoderModel::count_weights() {
+  for (const LinearReport& report : reports_) linear_weight_bytes_ += report.weight_bytes;
+  weight_bytes_ = linear_weight_bytes_ + embed_tokens_.nbytes() + norm_.nbytes();
+  for (const Layer& layer : layers_) {
+    weight_bytes_ += layer.input_layernorm.nbytes() + layer.post_attention_layernorm.nbytes() +
+                     layer.heads.q_norm.nbytes() + layer.heads.k_norm.nbytes();
+  }
+}
+
+// After the weights: their shapes have borne out the sizes that config.json claims.
+void DecoderModel::allocate_workspace() {
+  rope_.emplace(config_.rope, config_.head_dim, max_model_len_, dtype_, config_.where);
+  attention_.emplace(AttentionShape{config_.num_heads, config_.num_kv_heads, config_.head_dim});
+  const std::int64_t q_size = config_.num_heads * config_.head_dim;
+  const std::int64_t qkv_size = q_size + 2 * config_.num_kv_heads * config_.head_dim;
+  hidden_ = Tensor::empty(dtype_, {max_chunk_, config_.hidden_size});
+  normed_ = Tensor::empty(dtype_, {max_chunk_, config_.hidden_size});
+  wide_ = Tensor::empty(dtype_, {max_chunk_, std::max(qkv_size, 2 * config_.intermediate_size)});
+  inner_ = Tensor::empty(dtype_, {max_chunk_, std::max(q_size, config_.intermediate_size)});
+  queries_ = Tensor::empty(DType::kFloat32, {max_chunk_, q_size});
+  const std::int64_t head_row_bytes = config_.vocab_size * dtype_size_bytes(dtype_);
+  head_rows_ = std::clamp<std::int64_t>(kHeadBytes / head_row_bytes, 1, max_chunk_);
+  head_out_ = Tensor::empty(dtype_, {head_rows_, config_.vocab_size});
+
+  std::int64_t bytes = lm_head_->workspace_bytes(head_rows_);
+  for (const Layer& layer : layers_) {
+    bytes = std::max({bytes, layer.qkv_proj->workspace_bytes(max_chunk_),
+                      layer.o_proj->workspace_bytes(max_chunk_),
+                      layer.gate_up_proj->workspace_bytes(max_chunk_),
+                      layer.down_proj->workspace_bytes(max_chunk_)});
+  }
+  linear_workspace_ = Tensor::empty(DType::kUInt8, {std::max<std::int64_t>(bytes, 1)});
+}
+
+KvCache DecoderModel::make_cache() const {
+  return {dtype_, config_.num_layers, config_.num_kv_heads, config_.head_dim, max_model_len_};
+}
+
+void DecoderModel::forward(std::span<const std::int32_t> ids, std::int64_t position,
+                           KvCache& cache) noexcept {
+  const auto rows = static_cast<std::int64_t>(ids.size());
+  embed_rows(embed_tokens_, ids, hidden_.mutable_bytes());
+  for (std::int64_t i = 0; i < config_.num_layers; ++i) run_layer(i, rows, position, cache);
+  rms_norm(norm_, config_.rms_norm_eps, hidden_.bytes(), rows, normed_.mutable_bytes());
+}
+
+void DecoderModel::run_layer(std::int64_t index, std::int64_t rows, std::int64_t position,
+                             KvCache& cache) noexcept {
+  const Layer& layer = layers_[static_cast<std::size_t>(index)];
+  const LinearContext context{linear_workspace_.mutable_bytes(), {}};
+  const float eps = config_.rms_norm_eps;
+  std::byte* hidden = hidden_.mutable_bytes();
+  std::byte* normed = normed_.mutable_bytes();
+  std::byte* wide = wide_.mutable_bytes();
+  std::byte* inner = inner_.mutable_bytes();
+  auto* queries = queries_.mutable_data<float>();
+
+  rms_norm(layer.input_layernorm, eps, hidden, rows, normed);
+  layer.qkv_proj->apply(normed, rows, wide, context);
+  const QkvRows qkv{layer.qkv_proj->part(0, wide, rows), layer.qkv_proj->part(1, wide, rows),
+                    layer.qkv_proj->part(2, wide, rows), rows};
+  transform_qkv(layer.heads, *rope_, qkv, position, index, queries, cache);
+  attention_->run(cache, index, queries, rows, position, inner);
+  layer.o_proj->apply(inner, rows, normed, context);
+  add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
+
+  rms_norm(layer.post_attention_layernorm, eps, hidden, rows, normed);
+  layer.gate_up_proj->apply(normed, rows, wide, context);
+  silu_mul(dtype_, layer.gate_up_proj->part(0, wide, rows), layer.gate_up_proj->part(1, wide, rows),
+           rows, config_.intermediate_size, inner);
+  layer.down_proj->apply(inner, rows, normed, context);
+  add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
+}
+
+void DecoderModel::logits(std::int64_t first, std::int64_t count, float* out) noexcept {
+  const LinearContext context{linear_workspace_.mutable_bytes(), {}};
+  const std::int64_t row_bytes = config_.hidden_size * dtype_size_bytes(dtype_);
+  for (std::int64_t done = 0; done < count; done += head_rows_) {
+    const std::int64_t rows = std::min(head_rows_, count - done);
+    lm_head_->apply(normed_.bytes() + (first + done) * row_bytes, rows, head_out_.mutable_bytes(),
+                    context);
+    widen(dtype_, head_out_.bytes(), rows * config_.vocab_size, out + done * config_.vocab_size);
+  }
+}
+
+}  // namespace torchao_cpp

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "models/attention.h"
+#include "models/decoder_config.h"
+#include "models/decoder_ops.h"
+#include "models/kv_cache.h"
+#include "models/model_folder.h"
+#include "models/packed_linear.h"
+#include "models/rotary_embedding.h"
+#include "torchao_cpp/llm.h"
+
+namespace torchao_cpp {
+
+/// A decoder-only transformer with its weights: ids and a KV cache in, float32 logits out.
+///
+/// Tokens go through in chunks of at most max_chunk(), so that the workspace is bounded; it is
+/// allocated once, and running allocates nothing. Not safe for concurrent calls.
+class DecoderModel {
+ public:
+  /// Loads all weights of `folder`. Adds remarks for a person to `notices`. Throws CheckpointError,
+  /// ShapeError, ConfigError, UnsupportedError.
+  DecoderModel(const ModelFolder& folder, const ModelOptions& options,
+               std::vector<std::string>& notices);
+
+  const DecoderConfig& config() const noexcept { return config_; }
+  DType dtype() const noexcept { return dtype_; }
+  std::int64_t max_model_len() const noexcept { return max_model_len_; }
+  std::int64_t max_chunk() const noexcept { return max_chunk_; }
+  std::int64_t weight_bytes() const noexcept { return weight_bytes_; }
+  std::int64_t linear_weight_bytes() const noexcept { return linear_weight_bytes_; }
+  const std::vector<LinearReport>& linear_reports() const noexcept { return reports_; }
+
+  /// An empty cache for one sequence of max_model_len().
+  KvCache make_cache() const;
+
+  /// Runs the tokens `ids` (at most max_chunk()), which stand at position, position + 1, ... of the
+  /// sequence in `cache`. Every id is in the vocabulary and the sequence not longer than
+  /// max_model_len().
+  void forward(std::span<const std::int32_t> ids, std::int64_t position, KvCache& cache) noexcept;
+  /// Logits [count, vocab_size] of the tokens first, first + 1, ... of the last forward.
+  void logits(std::int64_t first, std::int64_t count, float* out) noexcept;
+
+ private:
+  struct Layer {
+    Tensor input_layernorm;
+    Tensor post_attention_layernorm;
+    HeadTransform heads;
+    std::unique_ptr<PackedLinear> qkv_proj;
+    std::unique_ptr<LinearBase> o_proj;
+    std::unique_ptr<PackedLinear> gate_up_proj;
+    std::unique_ptr<LinearBase> down_proj;
+  };
+
+  void load(const LinearBuild& build, WeightLoader& loader);
+  Layer load_layer(std::int64_t index, const LinearBuild& build, WeightLoader& loader) const;
+  void load_head(const LinearBuild& build, WeightLoader& loader, const LoadedWeight& embedding);
+  void count_weights();
+  void allocate_workspace();
+  void run_layer(std::int64_t index, std::int64_t rows, std::int64_t position,
+                 KvCache& cache) noexcept;
+
+  DecoderConfig config_;
+  DType dtype_ = DType::kBFloat16;
+  std::int64_t max_model_len_ = 0;
+  std::int64_t max_chunk_ = 0;
+  std::int64_t head_rows_ = 0;  ///< Rows of logits computed at a time.
+  std::optional<RotaryEmbedding> rope_;
+  std::optional<Attention> attention_;
+
+  Tensor embed_tokens_;  ///< [vocab_size, hidden_size] in the compute dtype.
+  Tensor norm_;
+  std::vector<Layer> layers_;
+  std::unique_ptr<LinearBase> lm_head_;
+  std::vector<LinearReport> reports_;
+  std::int64_t weight_bytes_ = 0;
+  std::int64_t linear_weight_bytes_ = 0;
+
+  // Workspace for max_chunk_ tokens.
+  Tensor hidden_;   ///< [tokens, hidden_size]: the residual stream.
+  Tensor normed_;   ///< [tokens, hidden_size]
+  Tensor wide_;     ///< Results of the packed linears.
+  Tensor inner_;    ///< Attention output, or the product of gate and up.
+  Tensor queries_;  ///< float32 [tokens, num_heads, head_dim]
+  Tensor head_out_;
+  Tensor linear_workspace_;
+};
+
+}  // namespace torchao_cpp

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "models/kv_cache.h"
+#include "models/rotary_embedding.h"
+#include "torchao_cpp/tensor.h"
+
+/// The steps of a decoder layer between its linears. Activations are arrays of the compute dtype;
+/// every step is computed in float32 and rounded where transformers rounds (its eager modules, one
+/// rounding an operation).
+namespace torchao_cpp {
+
+/// Rows of an activation whose row r starts at data + r * row_stride elements.
+struct RowView {
+  const std::byte* data = nullptr;
+  std::int64_t row_stride = 0;
+};
+
+/// out[i] = table[ids[i]]; table [vocab_size, hidden_size], every id in range.
+void embed_rows(const Tensor& table, std::span<const std::int32_t> ids, void* out) noexcept;
+
+/// y = weight * cast(x / sqrt(mean(x^2) + eps)), rows of weight.numel() elements of weight's dtype.
+/// y may be x.
+void rms_norm(const Tensor& weight, float eps, const void* x, std::int64_t rows, void* y) noexcept;
+
+/// x += y, n elements.
+void add_in_place(DType dtype, void* x, const void* y, std::int64_t n) noexcept;
+
+/// out[r, i] = silu(gate[r, i]) * up[r, i], out [rows, cols] contiguous.
+void silu_mul(DType dtype, RowView gate, RowView up, std::int64_t rows, std::int64_t cols,
+              void* out) noexcept;
+
+/// Largest head_dim that transform_qkv takes.
+inline constexpr std::int64_t kMaxHeadDim = 512;
+
+/// Heads of q and k: optional norm weights over head_dim (undefined = none) and the rotation.
+struct HeadTransform {
+  std::int64_t num_heads = 0;
+  std::int64_t num_kv_heads = 0;
+  std::int64_t head_dim = 0;
+  Tensor q_norm;
+  Tensor k_norm;
+  float eps = 0;
+};
+
+/// q, k and v of the same tokens, as the linears gave them.
+struct QkvRows {
+  RowView q;
+  RowView k;
+  RowView v;
+  std::int64_t rows = 0;
+};
+
+/// Norms and rotates q and k of the tokens at position, position + 1, ... q goes to `q_out`,
+/// float32 [rows, num_heads, head_dim] (values of the compute dtype); k and v go to the cache of
+/// `layer`.
+void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, const QkvRows& qkv,
+                   std::int64_t position, std::int64_t layer, float* q_out,
+                   KvCache& cache) noexcept;
+
+/// out[i] = float32 of x[i].
+void widen(DType dtype, const void* x, std::int64_t n, float* out) noexcept;
+
+}  // namespace torchao_cpp

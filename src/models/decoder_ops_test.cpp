@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "models/decoder_ops.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "core/float_formats.h"
+
+namespace torchao_cpp {
+namespace {
+
+Tensor ramp(DType dtype, Shape shape, float first, float step) {
+  Tensor t = Tensor::empty(dtype, std::move(shape));
+  for (std::int64_t i = 0; i < t.numel(); ++i)
+    store_float(dtype, t.mutable_bytes(), i, first + step * static_cast<float>(i));
+  return t;
+}
+
+float at(const Tensor& t, std::int64_t i) { return load_float(t.dtype(), t.bytes(), i); }
+
+RowView rows_of(const Tensor& t) { return {t.bytes(), t.size(1)}; }
+
+class DecoderOps : public testing::TestWithParam<DType> {};
+
+TEST_P(DecoderOps, RmsNormRoundsBeforeItMultipliesWithTheWeight) {
+  const DType dtype = GetParam();
+  const Tensor x = ramp(dtype, {3, 19}, -1.7f, 0.11f);
+  const Tensor weight = ramp(dtype, {19}, 0.4f, 0.07f);
+  Tensor y = Tensor::zeros(dtype, {3, 19});
+  rms_norm(weight, 1e-6f, x.bytes(), 3, y.mutable_bytes());
+  for (std::int64_t r = 0; r < 3; ++r) {
+    double squares = 0;
+    for (std::int64_t i = 0; i < 19; ++i)
+      squares += std::pow(static_cast<double>(at(x, r * 19 + i)), 2);
+    const auto scale = static_cast<float>(1.0 / std::sqrt(squares / 19 + 1e-6));
+    for (std::int64_t i = 0; i < 19; ++i) {
+      const float want =
+          round_to(dtype, at(weight, i) * round_to(dtype, at(x, r * 19 + i) * scale));
+      EXPECT_NEAR(at(y, r * 19 + i), want, dtype == DType::kFloat32 ? 1e-6 : 0.0) << r << " " << i;
+    }
+  }
+}
+
+TEST_P(DecoderOps, SiluMulRoundsTheActivationFirst) {
+  const DType dtype = GetParam();
+  const Tensor both = ramp(dtype, {2, 10}, -2.0f, 0.3f);  // gate in columns 0..4, up in 5..9
+  Tensor y = Tensor::zeros(dtype, {2, 5});
+  const RowView up{both.bytes() + 5 * dtype_size_bytes(dtype), 10};
+  silu_mul(dtype, rows_of(both), up, 2, 5, y.mutable_bytes());
+  for (std::int64_t r = 0; r < 2; ++r) {
+    for (std::int64_t i = 0; i < 5; ++i) {
+      const float g = at(both, r * 10 + i);
+      const float silu = round_to(dtype, g / (1.0f + std::exp(-g)));
+      EXPECT_EQ(at(y, r * 5 + i), round_to(dtype, silu * at(both, r * 10 + 5 + i)));
+    }
+  }
+}
+
+TEST_P(DecoderOps, AddEmbedAndWiden) {
+  const DType dtype = GetParam();
+  const Tensor table = ramp(dtype, {6, 3}, 0.0f, 0.25f);
+  const std::vector<std::int32_t> ids{5, 0, 5};
+  Tensor x = Tensor::zeros(dtype, {3, 3});
+  embed_rows(table, ids, x.mutable_bytes());
+  EXPECT_EQ(at(x, 0), at(table, 15));
+  EXPECT_EQ(at(x, 4), at(table, 1));
+  const Tensor y = ramp(dtype, {3, 3}, 1.0f, 0.001f);
+  const Tensor before = x.clone();
+  add_in_place(dtype, x.mutable_bytes(), y.bytes(), 9);
+  std::vector<float> wide(9);
+  widen(dtype, x.bytes(), 9, wide.data());
+  for (std::int64_t i = 0; i < 9; ++i)
+    EXPECT_EQ(wide[static_cast<std::size_t>(i)], round_to(dtype, at(before, i) + at(y, i)));
+}
+
+TEST_P(DecoderOps, RotationTurnsPairsHalfAHeadApart) {
+  const DType dtype = GetParam();
+  const HeadTransform heads{2, 1, 4, {}, {}, 0};
+  const RotaryEmbedding rope({}, 4, 8, dtype, "test");
+  KvCache cache(dtype, 1, 1, 4, 8);
+  const Tensor q = ramp(dtype, {1, 8}, 0.5f, 0.25f);
+  const Tensor k = ramp(dtype, {1, 4}, -1.0f, 0.5f);
+  std::vector<float> out(8);
+  transform_qkv(heads, rope, {rows_of(q), rows_of(k), rows_of(k), 1}, 3, 0, out.data(), cache);
+  const float cos = rope.cos(3)[1];
+  const float sin = rope.sin(3)[1];
+  const auto turned = [&](float a, float b) {
+    return round_to(dtype, round_to(dtype, a * cos) - round_to(dtype, b * sin));
+  };
+  EXPECT_EQ(out[5], turned(at(q, 5), at(q, 7)));
+  // Keys: position 3 of a block is column 3 of [head_dim, kBlock]; values are untouched.
+  EXPECT_EQ(load_float(dtype, cache.keys(0, 0), 1 * KvCache::kBlock + 3),
+            turned(at(k, 1), at(k, 3)));
+  EXPECT_EQ(load_float(dtype, cache.values(0, 0), 3 * 4 + 2), at(k, 2));
+}
+
+INSTANTIATE_TEST_SUITE_P(DTypes, DecoderOps,
+                         testing::Values(DType::kFloat32, DType::kFloat16, DType::kBFloat16));
+
+}  // namespace
+}  // namespace torchao_cpp
