@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -47,8 +48,7 @@ class PackedWeight {
 /// One call. All pointers are valid for the call and need only element alignment.
 struct LinearArgs {
   std::int64_t m = 0;            ///< Rows of x and y. May be 0.
-  const void* x = nullptr;       ///< [M, K], row stride x_stride elements.
-  std::int64_t x_stride = 0;
+  const void* x = nullptr;       ///< [M, K], contiguous.
   const void* bias = nullptr;    ///< [N] in the activation dtype, or null.
   void* y = nullptr;             ///< [M, N], row stride y_stride elements.
   std::int64_t y_stride = 0;
@@ -56,18 +56,54 @@ struct LinearArgs {
   Stream stream;
 };
 
-/// A kernel: a table of plain functions. pack() runs once at load and may throw; run() never does, never allocates.
-struct LinearKernel {
-  std::string_view name;       ///< "operation/isa", e.g. "int8_weight_only_linear/ref"
-  std::string_view operation;  ///< "int8_weight_only_linear"
-  std::string_view isa;        ///< "ref", "onednn", "avx2", ...
-  Support (*supports)(const LinearProblem& problem);
-  std::unique_ptr<PackedWeight> (*pack)(const LinearProblem& problem);
-  std::int64_t (*workspace_bytes)(const PackedWeight& packed, std::int64_t m) noexcept;
-  void (*run)(const PackedWeight& packed, const LinearArgs& args) noexcept;
+/// What a linear computes: the kind of weight and how the activation is quantized, in the words of
+/// torchao's configs. Several weight classes can be one operation.
+enum class LinearOperation : std::uint8_t {
+  kUnquantized,
+  kInt8WeightOnly,
+  kInt4WeightOnly,
+  kIntxWeightOnly,
+  kFloat8WeightOnly,
+  kMXWeightOnly,
+  kNVFP4WeightOnly,
+  kNF4WeightOnly,
+  kInt8DynamicActivationInt8Weight,
+  kInt8StaticActivationInt8Weight,
+  kInt8DynamicActivationIntxWeight,
+  kFloat8DynamicActivationFloat8Weight,
+  kFloat8StaticActivationFloat8Weight,
+  kFloat8DynamicActivationInt4Weight,
+  kMXDynamicActivationMXWeight,
+  kNVFP4DynamicActivationNVFP4Weight,
 };
 
+/// "int8_weight_only_linear"
+std::string_view operation_name(LinearOperation operation) noexcept;
+
+/// The operation that this weight asks for; nullopt for a combination that no torchao class has.
+std::optional<LinearOperation> operation_of(const LinearProblem& problem) noexcept;
+
+/// A kernel: a table of plain functions. pack() runs once at load and may throw; run() never does, never allocates.
+struct LinearKernel {
+  LinearOperation operation = LinearOperation::kUnquantized;
+  std::string_view isa;  ///< "ref", "onednn", "avx2", ...
+  DeviceType device = DeviceType::kCPU;
+  /// Whether this build and this machine have what the kernel needs.
+  Support (*runs_here)() = nullptr;
+  /// Asked for problems of the kernel's operation and device, on a machine that it runs on.
+  Support (*supports)(const LinearProblem& problem) = nullptr;
+  std::unique_ptr<PackedWeight> (*pack)(const LinearProblem& problem) = nullptr;
+  std::int64_t (*workspace_bytes)(const PackedWeight& packed, std::int64_t m) noexcept = nullptr;
+  void (*run)(const PackedWeight& packed, const LinearArgs& args) noexcept = nullptr;
+
+  /// "operation/isa", e.g. "int8_weight_only_linear/ref"
+  std::string name() const;
+};
+
+/// "Does this kernel fit?", all of it: operation, device, activation dtype, machine, then the kernel's own supports().
+Support check_support(const LinearKernel& kernel, const LinearProblem& problem);
+
 /// Every kernel of this build, fastest first within an operation, ref last.
-std::span<const LinearKernel* const> kernel_list() noexcept;
+std::span<const LinearKernel> kernel_list() noexcept;
 
 }  // namespace torchao_cpp

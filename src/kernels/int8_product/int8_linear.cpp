@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/int8_product/int8_linear.h"
+
+#include <numeric>
+
+#include "core/activation_quant.h"
+#include "core/float_formats.h"
+#include "kernels/scaled_activation.h"
+#include "kernels/workspace.h"
+
+namespace torchao_cpp {
+namespace {
+
+bool has_zero_point(const ActivationQuant& quant) noexcept {
+  return quant.kind == ActivationQuant::Kind::kInt8Static
+             ? quant.zero_point.defined()
+             : quant.mapping_type == MappingType::kAsymmetric;
+}
+
+}  // namespace
+
+/// Pointers into the workspace of one call.
+struct Int8Linear::Buffers {
+  std::byte* scaled = nullptr;  ///< [M, K] compute dtype; only where the activation is scaled or cast.
+  std::int8_t* codes = nullptr;
+  float* scale = nullptr;
+  std::int8_t* zero_point = nullptr;
+  std::int64_t total_bytes = 0;
+};
+
+Int8Linear::Int8Linear(const LinearProblem& problem)
+    : weight_(*problem.quantized),
+      activation_dtype_(problem.activation_dtype),
+      compute_dtype_(linear_compute_dtype(problem)) {
+  const std::int64_t k = weight_.input_size;
+  for (std::int64_t n = 0; n < weight_.output_size; ++n) {
+    column_scale_.push_back(
+        load_float(weight_.scale.dtype(), weight_.scale.bytes(), n / weight_.block_size[0]));
+    if (!has_zero_point(weight_.activation)) continue;
+    const std::int8_t* row = codes() + n * k;
+    code_sums_.push_back(std::accumulate(row, row + k, std::int32_t{0}));
+  }
+}
+
+std::int64_t Int8Linear::nbytes() const noexcept {
+  return weight_.qdata.nbytes() + weight_.scale.nbytes() + weight_.act_pre_scale.nbytes();
+}
+
+Int8Linear::Buffers Int8Linear::buffers(std::int64_t m, std::byte* workspace) const noexcept {
+  Workspace space(workspace);
+  Buffers b;
+  if (scales_activation(activation_dtype_, weight_.act_pre_scale, compute_dtype_))
+    b.scaled = space.take<std::byte>(m * input_size() * dtype_size_bytes(compute_dtype_));
+  b.codes = space.take<std::int8_t>(m * input_size());
+  b.scale = space.take<float>(m);
+  if (!code_sums_.empty()) b.zero_point = space.take<std::int8_t>(m);
+  b.total_bytes = space.used_bytes();
+  return b;
+}
+
+std::int64_t Int8Linear::workspace_bytes(std::int64_t m) const noexcept {
+  return buffers(m, nullptr).total_bytes;
+}
+
+Int8Operand Int8Linear::prepare(const LinearArgs& args, std::byte* workspace) const noexcept {
+  const Buffers b = buffers(args.m, workspace);
+  ActivationView x{args.x, activation_dtype_, args.m, input_size(), input_size()};
+  x = scale_activation(x, weight_.act_pre_scale, compute_dtype_, b.scaled);
+  quantize_activation_int8(x, weight_.activation, b.codes, b.scale, b.zero_point);
+  return {b.codes, b.scale, b.zero_point};
+}
+
+void Int8Linear::finish(const LinearArgs& args, const Int8Operand& operand, std::int64_t m0,
+                        std::int64_t rows, std::int64_t n0, std::int64_t columns,
+                        const std::int32_t* sums) const noexcept {
+  const DType dtype = compute_dtype_;
+  for (std::int64_t r = 0; r < rows; ++r) {
+    const std::int64_t m = m0 + r;
+    const float row_scale = operand.scale[m];
+    for (std::int64_t c = 0; c < columns; ++c) {
+      const auto n = static_cast<std::size_t>(n0 + c);
+      // torchao leaves float32 for the activation's dtype between its two scales.
+      float v = round_to(dtype, static_cast<float>(sums[r * columns + c]) * row_scale);
+      if (operand.zero_point != nullptr) {
+        const float offset = static_cast<float>(operand.zero_point[m]) * row_scale *
+                             static_cast<float>(code_sums_[n]);
+        v = round_to(dtype, v - round_to(dtype, offset));
+      }
+      v *= column_scale_[n];
+      if (args.bias != nullptr)
+        v += load_float(activation_dtype_, args.bias, static_cast<std::int64_t>(n));
+      if (dtype != activation_dtype_) v = round_to(dtype, v);
+      store_float(activation_dtype_, args.y, m * args.y_stride + static_cast<std::int64_t>(n), v);
+    }
+  }
+}
+
+}  // namespace torchao_cpp

@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/linear_kernel.h"
+
+namespace torchao_cpp {
+
+/// The quantized activation of one call.
+struct Int8Operand {
+  const std::int8_t* codes = nullptr;       ///< [M, K]
+  const float* scale = nullptr;             ///< [M]
+  const std::int8_t* zero_point = nullptr;  ///< [M]; null when there is none
+};
+
+/// A linear that is one exact int8 product, and everything about it except the product: the
+/// activation's codes and what becomes of a sum. All of it is equal to torchao's CPU result to the
+/// bit: the product is integers, and each rounding is torchao's.
+class Int8Linear final : public PackedWeight {
+ public:
+  /// The weight's tensors are shared, not copied.
+  explicit Int8Linear(const LinearProblem& problem);
+
+  std::int64_t nbytes() const noexcept override;
+  std::int64_t output_size() const noexcept { return weight_.output_size; }
+  std::int64_t input_size() const noexcept { return weight_.input_size; }
+  /// int8 codes [N, K]
+  const std::int8_t* codes() const noexcept { return weight_.qdata.data<std::int8_t>(); }
+
+  /// Scratch of prepare() for m rows.
+  std::int64_t workspace_bytes(std::int64_t m) const noexcept;
+  Int8Operand prepare(const LinearArgs& args, std::byte* workspace) const noexcept;
+
+  /// y of rows [m0, m0 + rows) and outputs [n0, n0 + columns) from sums [rows, columns].
+  void finish(const LinearArgs& args, const Int8Operand& operand, std::int64_t m0,
+              std::int64_t rows, std::int64_t n0, std::int64_t columns,
+              const std::int32_t* sums) const noexcept;
+
+ private:
+  struct Buffers;
+  Buffers buffers(std::int64_t m, std::byte* workspace) const noexcept;
+
+  QuantizedWeight weight_;
+  DType activation_dtype_;  ///< T
+  DType compute_dtype_;     ///< T, promoted by act_pre_scale.
+  std::vector<float> column_scale_;        ///< [N]
+  std::vector<std::int32_t> code_sums_;    ///< [N], for activation zero points; else empty.
+};
+
+}  // namespace torchao_cpp
