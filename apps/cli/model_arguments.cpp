@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model_arguments.h"
+
+#include <fmt/format.h>
+
+#include <charconv>
+#include <limits>
+
+namespace torchao_cpp::cli {
+
+void declare_json(CLI::App& command, bool& json) {
+  command.add_flag("--json", json, "Print JSON instead of text");
+}
+
+void ModelArguments::declare(CLI::App& command) {
+  command.add_option("DIR", directory, "Model folder: config.json and safetensors")->required();
+  command.add_option("-q,--quantization", quantization, kQuantizationHelp);
+  command.add_option("--skip", skip, "Modules to leave alone: a,b")->delimiter(',');
+  command.add_option("--dtype", dtype, "Compute dtype: f32, f16 or bf16 (default: config.json's)");
+  command.add_option("--force-kernel", force_kernel,
+                     "A kernel or instruction set of 'torchao kernels'");
+  command.add_flag("--vllm-selection", vllm_selection,
+                   "Decide fused layers as vLLM does: by their fused name alone");
+  command.add_option("--threads", threads, "CPU threads (default: all)")
+      ->check(CLI::Range(1, 4096));
+  declare_json(command, json);
+}
+
+ModelOptions ModelArguments::to_options() const {
+  if (threads > 0) set_threads(threads);
+  ModelOptions options;
+  options.dtype = parse_dtype(dtype);
+  options.force_kernel = force_kernel;
+  options.selection_mode = vllm_selection ? SelectionMode::kVllm : SelectionMode::kPackedModules;
+  if (!quantization.empty()) {
+    options.quantization = parse_quantization(quantization, skip);
+  } else if (!skip.empty()) {
+    throw UsageError("--skip needs --quantization");
+  }
+  return options;
+}
+
+TorchAOConfig parse_quantization(const std::string& text, const std::vector<std::string>& skip) {
+  std::vector<ConfigWarning> warnings;
+  TorchAOConfig config = TorchAOConfig::from_user(text, &warnings);
+  write_notes(warnings);
+  return skip.empty() ? config : config.with_skip_modules(skip);
+}
+
+std::optional<DType> parse_dtype(const std::string& name) {
+  if (name.empty()) return std::nullopt;
+  const std::optional<DType> dtype = compute_dtype_from_name(name);
+  if (!dtype || !is_high_precision(*dtype))
+    throw UsageError(fmt::format("--dtype: '{}' is unknown; expected f32, f16 or bf16", name));
+  return dtype;
+}
+
+std::vector<std::int32_t> parse_input_ids(std::string_view text) {
+  std::vector<std::int32_t> ids;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  while (true) {
+    while (at < end && *at == ' ') ++at;
+    std::int32_t id = 0;
+    const auto [stop, error] = std::from_chars(at, end, id);
+    if (error != std::errc())
+      throw UsageError(fmt::format("--input-ids: expected integers like 1,2,3, got '{}'", text));
+    ids.push_back(id);
+    at = stop;
+    if (at == end) return ids;
+    if (*at != ',')
+      throw UsageError(fmt::format("--input-ids: expected integers like 1,2,3, got '{}'", text));
+    ++at;
+  }
+}
+
+LLM load_model(const ModelArguments& arguments) {
+  ModelOptions options = arguments.to_options();
+  ProgressBar bar;
+  options.progress = [&](std::string_view stage, std::int64_t done, std::int64_t total) {
+    check_interrupted();
+    bar.update(stage, done, total);
+  };
+  LLM model(arguments.directory, options);
+  bar.clear();
+  write_notes(model.notices());
+  return model;
+}
+
+}  // namespace torchao_cpp::cli
