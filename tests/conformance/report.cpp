@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "conformance/report.h"
+
+#include <utility>
+
+namespace torchao_cpp::conformance {
+
+void Report::pass(std::string_view /*name*/) { ++passed_; }
+
+void Report::fail(std::string_view name, std::string detail) { failures_.push_back({std::string(name), std::move(detail)}); }
+
+void Report::skip(std::string_view name, std::string reason) { skips_.push_back({std::string(name), std::move(reason)}); }
+
+}  // namespace torchao_cpp::conformance

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Ctrl-C: the first one ends the work cleanly, with exit status 130."""
+
+import signal
+import subprocess
+import time
+import unittest
+
+from cli_runner import DEMO, PROGRAM, TIMEOUT_SECONDS, CliTest
+
+INTERRUPTED = 130
+
+
+def start(*arguments):
+    return subprocess.Popen([PROGRAM, *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class Interrupts(CliTest):
+    def test_quantize_leaves_nothing(self):
+        # A fast machine may be done before the signal comes; then it is tried again.
+        for attempt in range(20):
+            destination = self.folder / f"d{attempt}"
+            process = start("quantize", DEMO, destination, "--quantization", "int4wo-32", "--threads", "1")
+            while process.poll() is None and not any(self.folder.glob(f"*d{attempt}*")):
+                time.sleep(0.0005)
+            process.send_signal(signal.SIGINT)
+            _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+            if process.returncode == INTERRUPTED:
+                self.assertEqual(list(self.folder.glob(f"*d{attempt}*")), [])
+                self.assertEqual(len(errors.splitlines()), 1, errors)
+                return
+            self.assertEqual(process.returncode, 0, errors)
+        self.fail("the command was always faster than the signal")
+
+    def test_generate_prints_its_summary(self):
+        process = start("generate", DEMO, "--prompt", "The Linux kernel is", "--max-new-tokens", "1000", "--ignore-eos")
+        first = process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        text, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+        self.assertEqual(process.returncode, INTERRUPTED, errors)
+        self.assertTrue((first + text).endswith("\n"))
+        self.assertIn("tokens/s (cancelled)", errors)
+
+    def test_perplexity_stops(self):
+        process = start("perplexity", DEMO, "--text", DEMO / "heldout_text.txt", "--window", "256")
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        text, errors = process.communicate(timeout=TIMEOUT_SECONDS)
+        self.assertEqual((process.returncode, text, errors), (INTERRUPTED, "", "torchao: interrupted\n"))
+
+
+if __name__ == "__main__":
+    unittest.main()
