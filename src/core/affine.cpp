@@ -25,21 +25,6 @@ float load(const void* data, std::int64_t i) noexcept {
   return load_float(kDType, data, i);
 }
 
-// Calls fn.template operator()<dtype>() for the three high-precision dtypes.
-template <typename F>
-void for_dtype(DType dtype, const F& fn) {
-  switch (dtype) {
-    case DType::kBFloat16:
-      fn.template operator()<DType::kBFloat16>();
-      break;
-    case DType::kFloat16:
-      fn.template operator()<DType::kFloat16>();
-      break;
-    default:
-      fn.template operator()<DType::kFloat32>();
-  }
-}
-
 // torch's amin/amax of both ends at once: a NaN anywhere gives NaN for both.
 template <DType kDType>
 void min_max(const void* data, std::int64_t begin, std::int64_t count, float& lo,

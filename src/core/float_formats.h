@@ -7,8 +7,8 @@
 
 #include "torchao_cpp/dtype.h"
 
-/// Scalar conversions between float32 and the narrow float formats, bit for bit as torch's casts on the CPU
-/// (round to nearest even, subnormals kept).
+/// Scalar conversions between float32 and the narrow float formats, bit for bit as torch's casts on
+/// the CPU (round to nearest even, subnormals kept).
 namespace torchao_cpp {
 
 inline float bf16_to_f32(std::uint16_t bits) noexcept {
@@ -35,9 +35,12 @@ inline std::uint16_t f32_to_f16(float value) noexcept {
   const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
   const std::uint16_t sign = static_cast<std::uint16_t>((bits >> 16) & 0x8000u);
   const std::uint32_t magnitude = bits & 0x7fffffffu;
-  if (magnitude > 0x7f800000u) return static_cast<std::uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu));
-  if (magnitude >= 0x477ff000u) return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to 65536 or more
-  if (magnitude < 0x38800000u) {  // below 2^-14: subnormal result; adding 0.5 aligns the binary point and rounds
+  if (magnitude > 0x7f800000u)
+    return static_cast<std::uint16_t>(sign | 0x7e00u | ((magnitude >> 13) & 0x1ffu));
+  if (magnitude >= 0x477ff000u)
+    return static_cast<std::uint16_t>(sign | 0x7c00u);  // rounds to 65536 or more
+  if (magnitude < 0x38800000u) {  // below 2^-14: subnormal result; adding 0.5 aligns the binary
+                                  // point and rounds
     const float shifted = std::bit_cast<float>(magnitude) + 0.5f;
     return static_cast<std::uint16_t>(sign | (std::bit_cast<std::uint32_t>(shifted) - 0x3f000000u));
   }
@@ -54,6 +57,20 @@ inline float round_to(DType dtype, float value) noexcept {
       return f16_to_f32(f32_to_f16(value));
     default:
       return value;
+  }
+}
+
+/// Calls fn.template operator()<D>() with `dtype` (float32, float16 or bfloat16) as a constant, so
+/// that loops over elements do not decide per element.
+template <typename F>
+void for_dtype(DType dtype, const F& fn) noexcept {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return fn.template operator()<DType::kBFloat16>();
+    case DType::kFloat16:
+      return fn.template operator()<DType::kFloat16>();
+    default:
+      return fn.template operator()<DType::kFloat32>();
   }
 }
 
@@ -86,17 +103,19 @@ inline void store_float(DType dtype, void* data, std::int64_t i, float value) no
 /// Largest finite value of a float8, fp6 or fp4 format (448, 57344, 7.5, 28, 6).
 float max_finite(DType dtype) noexcept;
 
-/// One stored code -> float32. float8_e4m3fn, float8_e5m2, float8_e8m0fnu, fp6_e2m3, fp6_e3m2 (low 6 bits),
-/// float4_e2m1fn_x2 (low 4 bits).
+/// One stored code -> float32. float8_e4m3fn, float8_e5m2, float8_e8m0fnu, fp6_e2m3, fp6_e3m2 (low
+/// 6 bits), float4_e2m1fn_x2 (low 4 bits).
 float decode_float(DType dtype, std::uint8_t code) noexcept;
 
 /// decode_float of all 256 codes, for loops.
 const float* decode_table(DType dtype) noexcept;
 
-/// float32 -> float8 as torch casts on the CPU: round to nearest even; e4m3fn above the maximum gives NaN, e5m2 inf.
+/// float32 -> float8 as torch casts on the CPU: round to nearest even; e4m3fn above the maximum
+/// gives NaN, e5m2 inf.
 std::uint8_t f32_to_float8(DType dtype, float value) noexcept;
 
-/// float32 -> fp6 or fp4, round to nearest even, saturating, sign kept. NaN is a precondition violation the caller handles.
+/// float32 -> fp6 or fp4, round to nearest even, saturating, sign kept. NaN is a precondition
+/// violation the caller handles.
 std::uint8_t f32_to_fp6_fp4(DType dtype, float value) noexcept;
 
 }  // namespace torchao_cpp

@@ -21,7 +21,8 @@ std::optional<WeightKind> weight_kind(const QuantizedWeight& w) noexcept {
   return std::nullopt;
 }
 
-// Nibbles and zero points that are added are Int4Tensor's and the tiles'; one code a byte is Intx's.
+// Nibbles and zero points that are added are Int4Tensor's and the tiles'; one code a byte is
+// Intx's.
 bool is_int4(const QuantizedWeight& w) noexcept {
   return w.weight_dtype == DType::kInt4 &&
          (w.codes_per_byte == 2 || w.zero_point_domain == ZeroPointDomain::kFloat);
@@ -121,7 +122,9 @@ std::optional<LinearOperation> operation_of(const LinearProblem& problem) noexce
   return std::nullopt;
 }
 
-std::string LinearKernel::name() const { return fmt::format("{}/{}", operation_name(operation), isa); }
+std::string LinearKernel::name() const {
+  return fmt::format("{}/{}", operation_name(operation), isa);
+}
 
 Support check_support(const LinearKernel& kernel, const LinearProblem& problem) {
   const std::optional<Op> asked = operation_of(problem);
@@ -134,7 +137,8 @@ Support check_support(const LinearKernel& kernel, const LinearProblem& problem) 
     return Support::no(fmt::format("the activation is {}; expected float32, float16 or bfloat16",
                                    dtype_name(problem.activation_dtype)));
   }
-  if (problem.output_size() < 1 || problem.input_size() < 1) return Support::no("the weight is empty");
+  if (problem.output_size() < 1 || problem.input_size() < 1)
+    return Support::no("the weight is empty");
   const Support machine = kernel.runs_here();
   return machine.ok ? kernel.supports(problem) : machine;
 }

@@ -24,8 +24,12 @@ struct LinearProblem {
   DType activation_dtype = DType::kBFloat16;  ///< Of x, bias and y: float32, float16 or bfloat16.
   Device device;
 
-  std::int64_t output_size() const noexcept { return quantized ? quantized->output_size : plain.shape()[0]; }
-  std::int64_t input_size() const noexcept { return quantized ? quantized->input_size : plain.shape()[1]; }
+  std::int64_t output_size() const noexcept {
+    return quantized ? quantized->output_size : plain.shape()[0];
+  }
+  std::int64_t input_size() const noexcept {
+    return quantized ? quantized->input_size : plain.shape()[1];
+  }
 };
 
 /// Answer to "does this kernel fit?".
@@ -37,7 +41,8 @@ struct Support {
   static Support no(std::string reason) { return {false, std::move(reason)}; }
 };
 
-/// A weight in the layout of the kernel that packed it. Immutable; shared by any number of calls and threads.
+/// A weight in the layout of the kernel that packed it. Immutable; shared by any number of calls
+/// and threads.
 class PackedWeight {
  public:
   virtual ~PackedWeight() = default;
@@ -47,10 +52,10 @@ class PackedWeight {
 
 /// One call. All pointers are valid for the call and need only element alignment.
 struct LinearArgs {
-  std::int64_t m = 0;            ///< Rows of x and y. May be 0.
-  const void* x = nullptr;       ///< [M, K], contiguous.
-  const void* bias = nullptr;    ///< [N] in the activation dtype, or null.
-  void* y = nullptr;             ///< [M, N], row stride y_stride elements.
+  std::int64_t m = 0;          ///< Rows of x and y. May be 0.
+  const void* x = nullptr;     ///< [M, K], contiguous.
+  const void* bias = nullptr;  ///< [N] in the activation dtype, or null.
+  void* y = nullptr;           ///< [M, N], row stride y_stride elements.
   std::int64_t y_stride = 0;
   std::byte* workspace = nullptr;  ///< workspace_bytes(packed, m) bytes, 64-byte aligned.
   Stream stream;
@@ -83,7 +88,8 @@ std::string_view operation_name(LinearOperation operation) noexcept;
 /// The operation that this weight asks for; nullopt for a combination that no torchao class has.
 std::optional<LinearOperation> operation_of(const LinearProblem& problem) noexcept;
 
-/// A kernel: a table of plain functions. pack() runs once at load and may throw; run() never does, never allocates.
+/// A kernel: a table of plain functions. pack() runs once at load and may throw; run() never does,
+/// never allocates.
 struct LinearKernel {
   LinearOperation operation = LinearOperation::kUnquantized;
   std::string_view isa;  ///< "ref", "onednn", "avx2", ...
@@ -100,7 +106,8 @@ struct LinearKernel {
   std::string name() const;
 };
 
-/// "Does this kernel fit?", all of it: operation, device, activation dtype, machine, then the kernel's own supports().
+/// "Does this kernel fit?", all of it: operation, device, activation dtype, machine, then the
+/// kernel's own supports().
 Support check_support(const LinearKernel& kernel, const LinearProblem& problem);
 
 /// Every kernel of this build, fastest first within an operation, ref last.

@@ -7,7 +7,8 @@
 namespace torchao_cpp {
 namespace {
 
-/// One thread for what oneDNN starts from this thread, while it lives. Inside a parallel region oneDNN uses one anyway.
+/// One thread for what oneDNN starts from this thread, while it lives. Inside a parallel region
+/// oneDNN uses one anyway.
 class SingleThread {
  public:
   SingleThread() noexcept : before_(omp_get_max_threads()) { omp_set_num_threads(1); }

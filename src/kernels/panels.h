@@ -20,8 +20,8 @@ inline std::int64_t panel_slots(std::int64_t outputs, const PanelPlan& plan) noe
   return std::clamp<std::int64_t>(num_threads(), 1, std::max<std::int64_t>(panels, 1));
 }
 
-/// Calls fn(slot, n0, columns) for every panel of `outputs`, slots in parallel. How outputs are cut does not depend on
-/// `slots`.
+/// Calls fn(slot, n0, columns) for every panel of `outputs`, slots in parallel. How outputs are cut
+/// does not depend on `slots`.
 template <typename F>
 void for_each_panel(std::int64_t outputs, const PanelPlan& plan, std::int64_t slots,
                     const F& fn) noexcept {

@@ -13,6 +13,9 @@ DType linear_compute_dtype(const LinearProblem& problem) noexcept {
   if (problem.quantized == nullptr) return activation;
   const QuantizedWeight& w = *problem.quantized;
   if (w.compute_dtype) return *w.compute_dtype;
+  // Sums without their per-tensor scales pass float16's range; torchao has no float16 here.
+  if (w.activation.kind == ActivationQuant::Kind::kNVFP4Dynamic && activation == DType::kFloat16)
+    return DType::kFloat32;
   return w.act_pre_scale.defined() ? promote_float(activation, w.act_pre_scale.dtype())
                                    : activation;
 }

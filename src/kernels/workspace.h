@@ -6,8 +6,8 @@
 
 namespace torchao_cpp {
 
-/// Cuts a caller's workspace into arrays that start at multiples of 64 bytes. With a null base it only counts, so
-/// that one function gives both the size and the pointers.
+/// Cuts a caller's workspace into arrays that start at multiples of 64 bytes. With a null base it
+/// only counts, so that one function gives both the size and the pointers.
 class Workspace {
  public:
   explicit Workspace(std::byte* base) noexcept : base_(base) {}

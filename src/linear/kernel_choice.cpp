@@ -21,11 +21,13 @@ Force parse_force(std::string_view force) {
   for (const LinearKernel& kernel : kernel_list()) {
     if (kernel.name() == force) return Force::kName;
     if (kernel.isa == force) return Force::kIsa;
-    if (std::find(isas.begin(), isas.end(), kernel.isa) == isas.end()) isas.emplace_back(kernel.isa);
+    if (std::find(isas.begin(), isas.end(), kernel.isa) == isas.end())
+      isas.emplace_back(kernel.isa);
   }
-  throw UnsupportedError(fmt::format("no kernel or instruction set is called '{}'; expected one of {} or a name that "
-                                     "'torchao kernels' lists",
-                                     force, fmt::join(isas, ", ")));
+  throw UnsupportedError(
+      fmt::format("no kernel or instruction set is called '{}'; expected one of {} or a name that "
+                  "'torchao kernels' lists",
+                  force, fmt::join(isas, ", ")));
 }
 
 std::string described(const LinearProblem& problem) {
@@ -42,11 +44,14 @@ KernelChoice choose_kernel(const LinearProblem& problem, std::string_view force)
   KernelChoice choice;
   for (const LinearKernel& kernel : kernel_list()) {
     if (!operation || kernel.operation != *operation) continue;
-    const bool is_name_of_operation = forced == Force::kName && force.starts_with(operation_name(*operation)) &&
+    const bool is_name_of_operation = forced == Force::kName &&
+                                      force.starts_with(operation_name(*operation)) &&
                                       force[operation_name(*operation).size()] == '/';
     Support support = check_support(kernel, problem);
-    if (forced == Force::kIsa && kernel.isa != force) support = Support::no(fmt::format("'{}' is forced", force));
-    if (is_name_of_operation && kernel.name() != force) support = Support::no(fmt::format("'{}' is forced", force));
+    if (forced == Force::kIsa && kernel.isa != force)
+      support = Support::no(fmt::format("'{}' is forced", force));
+    if (is_name_of_operation && kernel.name() != force)
+      support = Support::no(fmt::format("'{}' is forced", force));
     if (support.ok) {
       choice.kernel = &kernel;
       return choice;
@@ -54,8 +59,9 @@ KernelChoice choose_kernel(const LinearProblem& problem, std::string_view force)
     choice.rejected.push_back(fmt::format("{}: {}", kernel.name(), support.reason));
   }
   if (!operation) {
-    throw UnsupportedError(fmt::format("{}: no kernel combines {} codes with this quantization of the activation",
-                                       described(problem), dtype_name(problem.quantized->weight_dtype)));
+    throw UnsupportedError(
+        fmt::format("{}: no kernel combines {} codes with this quantization of the activation",
+                    described(problem), dtype_name(problem.quantized->weight_dtype)));
   }
   throw UnsupportedError(
       fmt::format("{}: no kernel fits: {}", described(problem), fmt::join(choice.rejected, "; ")));
@@ -65,8 +71,8 @@ std::vector<KernelInfo> kernel_infos() {
   std::vector<KernelInfo> infos;
   for (const LinearKernel& kernel : kernel_list()) {
     Support support = kernel.runs_here();
-    infos.push_back({kernel.name(), std::string(operation_name(kernel.operation)), std::string(kernel.isa), support.ok,
-                     std::move(support.reason)});
+    infos.push_back({kernel.name(), std::string(operation_name(kernel.operation)),
+                     std::string(kernel.isa), support.ok, std::move(support.reason)});
   }
   return infos;
 }

@@ -15,9 +15,9 @@ struct KernelChoice {
   std::vector<std::string> rejected;  ///< "name: reason"
 };
 
-/// The first kernel of the list that supports `problem`. `force` is empty, an ISA, or a kernel's name, which holds for
-/// problems of that operation. Throws UnsupportedError with every reason when none fits, or with the known names for an
-/// unknown `force`.
+/// The first kernel of the list that supports `problem`. `force` is empty, an ISA, or a kernel's
+/// name, which holds for problems of that operation. Throws UnsupportedError with every reason when
+/// none fits, or with the known names for an unknown `force`.
 KernelChoice choose_kernel(const LinearProblem& problem, std::string_view force);
 
 }  // namespace torchao_cpp

@@ -19,7 +19,8 @@ struct Linear::Impl {
   std::unique_ptr<PackedWeight> packed;
 };
 
-Linear::Linear(LoadedWeight weight, DType activation_dtype, std::string_view force_kernel, Device device)
+Linear::Linear(LoadedWeight weight, DType activation_dtype, std::string_view force_kernel,
+               Device device)
     : impl_(std::make_unique<Impl>()) {
   LinearProblem problem;
   QuantizedWeight description;
@@ -28,10 +29,12 @@ Linear::Linear(LoadedWeight weight, DType activation_dtype, std::string_view for
     problem.quantized = &description;
   } else {
     if (!weight.plain.defined() || weight.plain.dim() != 2)
-      throw ShapeError(fmt::format("Linear: the weight is {}; expected [N, K]", shape_to_string(weight.plain.shape())));
+      throw ShapeError(fmt::format("Linear: the weight is {}; expected [N, K]",
+                                   shape_to_string(weight.plain.shape())));
     if (!is_high_precision(weight.plain.dtype())) {
-      throw UnsupportedError(fmt::format("Linear: the weight is {}; expected float32, float16 or bfloat16",
-                                         dtype_name(weight.plain.dtype())));
+      throw UnsupportedError(
+          fmt::format("Linear: the weight is {}; expected float32, float16 or bfloat16",
+                      dtype_name(weight.plain.dtype())));
     }
     problem.plain = weight.plain;
   }
@@ -52,7 +55,9 @@ Linear& Linear::operator=(Linear&&) noexcept = default;
 std::int64_t Linear::input_size() const noexcept { return impl_->input_size; }
 std::int64_t Linear::output_size() const noexcept { return impl_->output_size; }
 std::string_view Linear::kernel_name() const noexcept { return impl_->kernel_name; }
-std::span<const std::string> Linear::rejected_kernels() const noexcept { return impl_->choice.rejected; }
+std::span<const std::string> Linear::rejected_kernels() const noexcept {
+  return impl_->choice.rejected;
+}
 std::int64_t Linear::packed_bytes() const noexcept { return impl_->packed->nbytes(); }
 
 std::int64_t Linear::workspace_bytes(std::int64_t m) const noexcept {
@@ -62,20 +67,24 @@ std::int64_t Linear::workspace_bytes(std::int64_t m) const noexcept {
 void Linear::apply(const void* x, std::int64_t m, const void* bias, void* y, std::int64_t y_stride,
                    const LinearContext& context) const noexcept {
   if (m <= 0) return;
-  impl_->choice.kernel->run(*impl_->packed, {m, x, bias, y, y_stride, context.workspace, context.stream});
+  impl_->choice.kernel->run(*impl_->packed,
+                            {m, x, bias, y, y_stride, context.workspace, context.stream});
 }
 
 Tensor Linear::operator()(const Tensor& x, const Tensor& bias) const {
   if (x.dim() != 2 || x.shape()[1] != input_size()) {
-    throw ShapeError(fmt::format("Linear: x is {}; expected [M, {}]", shape_to_string(x.shape()), input_size()));
+    throw ShapeError(
+        fmt::format("Linear: x is {}; expected [M, {}]", shape_to_string(x.shape()), input_size()));
   }
-  if (bias.defined() && (bias.numel() != output_size() || bias.dtype() != impl_->activation_dtype)) {
-    throw ShapeError(fmt::format("Linear: the bias is {} {}; expected {} [{}]", dtype_name(bias.dtype()),
-                                 shape_to_string(bias.shape()), dtype_name(impl_->activation_dtype), output_size()));
+  if (bias.defined() &&
+      (bias.numel() != output_size() || bias.dtype() != impl_->activation_dtype)) {
+    throw ShapeError(fmt::format("Linear: the bias is {} {}; expected {} [{}]",
+                                 dtype_name(bias.dtype()), shape_to_string(bias.shape()),
+                                 dtype_name(impl_->activation_dtype), output_size()));
   }
   if (x.dtype() != impl_->activation_dtype) {
-    throw ShapeError(fmt::format("Linear: x is {}; the linear was built for {}", dtype_name(x.dtype()),
-                                 dtype_name(impl_->activation_dtype)));
+    throw ShapeError(fmt::format("Linear: x is {}; the linear was built for {}",
+                                 dtype_name(x.dtype()), dtype_name(impl_->activation_dtype)));
   }
   const std::int64_t m = x.shape()[0];
   Tensor y = Tensor::empty(x.dtype(), {m, output_size()});

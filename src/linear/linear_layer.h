@@ -46,8 +46,8 @@ struct LinearBase::Impl {
   explicit Impl(LinearLayerSpec layer_spec);
 
   /// LinearMethod::create_weights: takes the sizes of this rank.
-  void create(std::int64_t input_size_per_partition, std::span<const std::int64_t> output_partition_sizes,
-              DType params_dtype);
+  void create(std::int64_t input_size_per_partition,
+              std::span<const std::int64_t> output_partition_sizes, DType params_dtype);
   void load_weight(const LoadedWeight& weight, std::optional<ShardId> shard_id);
   void load_bias(const Tensor& bias, std::optional<ShardId> shard_id);
   /// Throws Error where a part is missing.
@@ -74,7 +74,7 @@ struct LinearBase::Impl {
   bool is_finished = false;
   std::vector<Linear> linears;
   std::vector<std::int64_t> offsets;  ///< Of each linear in a row of y.
-  Tensor bias;                        ///< [output_size_per_partition], params_dtype; undefined on ranks that add none.
+  Tensor bias;  ///< [output_size_per_partition], params_dtype; undefined on ranks that add none.
   std::vector<LoadedWeight> kept;
   std::string weight_class;
   std::string weight_detail;

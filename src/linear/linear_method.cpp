@@ -18,9 +18,11 @@ class LinearMethodOfDecision : public LinearMethod {
   const LayerDecision& decision() const noexcept override { return decision_; }
 
   void create_weights(LinearBase& layer, std::int64_t input_size_per_partition,
-                      std::span<const std::int64_t> output_partition_sizes, std::int64_t /*input_size*/,
-                      std::int64_t /*output_size*/, DType params_dtype) override {
-    LinearLayerAccess::of(layer).create(input_size_per_partition, output_partition_sizes, params_dtype);
+                      std::span<const std::int64_t> output_partition_sizes,
+                      std::int64_t /*input_size*/, std::int64_t /*output_size*/,
+                      DType params_dtype) override {
+    LinearLayerAccess::of(layer).create(input_size_per_partition, output_partition_sizes,
+                                        params_dtype);
   }
 
   void apply(const LinearBase& layer, const void* x, std::int64_t m, void* y,
@@ -43,8 +45,9 @@ class UnquantizedLinearMethod final : public LinearMethodOfDecision {
 
   void process_weights_after_loading(LinearBase& layer) override {
     auto& state = LinearLayerAccess::of(layer);
-    is_stored_quantized_ = std::any_of(state.pieces.begin(), state.pieces.end(),
-                                       [](const auto& piece) { return piece.weight.quantized != nullptr; });
+    is_stored_quantized_ =
+        std::any_of(state.pieces.begin(), state.pieces.end(),
+                    [](const auto& piece) { return piece.weight.quantized != nullptr; });
     if (is_stored_quantized_) decision_.reason = "the checkpoint holds it quantized";
     state.finish();
   }
@@ -57,7 +60,8 @@ class UnquantizedLinearMethod final : public LinearMethodOfDecision {
 class TorchAOLinearMethod final : public LinearMethodOfDecision {
  public:
   TorchAOLinearMethod(LayerDecision decision, bool is_checkpoint_torchao_serialized)
-      : LinearMethodOfDecision(std::move(decision)), is_serialized_(is_checkpoint_torchao_serialized) {}
+      : LinearMethodOfDecision(std::move(decision)),
+        is_serialized_(is_checkpoint_torchao_serialized) {}
 
   std::string_view name() const noexcept override { return "TorchAOLinearMethod"; }
 
@@ -87,16 +91,19 @@ std::unique_ptr<LinearMethod> make_unquantized_linear_method(LayerDecision decis
   return std::make_unique<UnquantizedLinearMethod>(std::move(decision));
 }
 
-std::unique_ptr<LinearMethod> get_quant_method(const TorchAOConfig& config, std::string_view prefix) {
+std::unique_ptr<LinearMethod> get_quant_method(const TorchAOConfig& config,
+                                               std::string_view prefix) {
   LayerDecision decision = config.decide(prefix);
   if (decision.source == LayerDecision::Source::kPartsDisagree) {
-    throw ConfigError(fmt::format("layer '{}': {}; a fused layer needs one config: make the rules agree or keep its parts "
+    throw ConfigError(fmt::format("layer '{}': {}; a fused layer needs one config: make the rules "
+                                  "agree or keep its parts "
                                   "as separate linears",
                                   prefix, decision.reason),
                       "validation");
   }
   if (decision.config == nullptr) return make_unquantized_linear_method(std::move(decision));
-  return std::make_unique<TorchAOLinearMethod>(std::move(decision), config.is_checkpoint_torchao_serialized());
+  return std::make_unique<TorchAOLinearMethod>(std::move(decision),
+                                               config.is_checkpoint_torchao_serialized());
 }
 
 QuantizedParam quantize_param_data(const Tensor& weight, const AOBaseConfig& config) {

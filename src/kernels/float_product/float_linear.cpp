@@ -41,16 +41,37 @@ std::array<float, 256> make_code_values(const QuantizedWeight& w) noexcept {
   return values;
 }
 
+// In place: codes of one block -> values, each step rounded to `dtype`.
+void scale_block(DType dtype, ZeroPointDomain domain, float scale, float zero_point,
+                 std::int64_t count, float* v) noexcept {
+  for_dtype(dtype, [&]<DType kDType>() {
+    switch (domain) {
+      case ZeroPointDomain::kFloat:
+        for (std::int64_t i = 0; i < count; ++i) v[i] = round_to(kDType, v[i] * scale + zero_point);
+        break;
+      case ZeroPointDomain::kInt: {
+        const float zero = round_to(kDType, zero_point);
+        for (std::int64_t i = 0; i < count; ++i)
+          v[i] = round_to(kDType, round_to(kDType, v[i] - zero) * scale);
+        break;
+      }
+      case ZeroPointDomain::kNone:
+        for (std::int64_t i = 0; i < count; ++i) v[i] = round_to(kDType, v[i] * scale);
+        break;
+    }
+  });
+}
+
 }  // namespace
 
 /// Pointers into the workspace of one call; those not needed take no room.
 struct FloatLinear::Buffers {
-  std::byte* scaled = nullptr;      ///< [M, K] compute dtype
-  std::byte* quantized = nullptr;   ///< [M, K] compute dtype: quantized and back
-  std::uint8_t* codes = nullptr;    ///< [M, K] bytes at most
+  std::byte* scaled = nullptr;          ///< [M, K] compute dtype
+  std::byte* quantized = nullptr;       ///< [M, K] compute dtype: quantized and back
+  std::uint8_t* codes = nullptr;        ///< [M, K] bytes at most
   std::uint8_t* code_scales = nullptr;  ///< [M, K / 16]
-  float* values = nullptr;          ///< [M, K]
-  float* row_scale = nullptr;       ///< [M, scales a row]
+  float* values = nullptr;              ///< [M, K]
+  float* row_scale = nullptr;           ///< [M, scales a row]
   std::int64_t total_bytes = 0;
 };
 
@@ -65,12 +86,13 @@ FloatLinear::FloatLinear(const LinearProblem& problem)
   if (is_plain_) return;
   weight_ = *problem.quantized;
   code_values_ = make_code_values(weight_);
-  const bool has_float8_product = is_float8_activation(weight_.activation.kind) &&
-                                  !signed_int_bits(weight_.weight_dtype);
+  const bool has_float8_product =
+      is_float8_activation(weight_.activation.kind) && !signed_int_bits(weight_.weight_dtype);
   multiplies_codes_ = weight_.scale_after_product || has_float8_product;
   rounds_product_ = weight_.scale_after_product;
   rounds_before_bias_ = weight_.bias_rounding == BiasRounding::kSeparate;
-  // torchao's NVFP4 product takes the per-tensor scales out of the sum and multiplies the rounded result.
+  // torchao's NVFP4 product takes the per-tensor scales out of the sum and multiplies the rounded
+  // result.
   if (weight_.activation.kind == Kind::kNVFP4Dynamic) rounds_product_ = rounds_before_bias_;
   if (multiplies_codes_) choose_column_scale();
 }
@@ -87,11 +109,12 @@ void FloatLinear::choose_column_scale() {
     column_scale_[static_cast<std::size_t>(n)] =
         weight_.scale_after_product ? round_to(compute_dtype_, scale) : scale;
   }
+  weight_.scale = {};
 }
 
 std::int64_t FloatLinear::nbytes() const noexcept {
   if (is_plain_) return plain_.nbytes();
-  std::int64_t bytes = 0;
+  auto bytes = static_cast<std::int64_t>(column_scale_.size() * sizeof(float));
   for (const Tensor* t : {&weight_.qdata, &weight_.scale, &weight_.per_tensor_scale,
                           &weight_.zero_point, &weight_.codebook, &weight_.act_pre_scale}) {
     bytes += t->nbytes();
@@ -171,7 +194,8 @@ FloatOperand FloatLinear::read_float8_activation(const ActivationView& x,
   return {b.values, b.row_scale};
 }
 
-// Values are code * block scale, exact in float32; the per-tensor scales of both sides follow the sum, rounded.
+// Values are code * block scale, exact in float32; the per-tensor scales of both sides follow the
+// sum, rounded.
 FloatOperand FloatLinear::read_nvfp4_activation(const ActivationView& x,
                                                 const Buffers& b) const noexcept {
   const float tensor_scale =
@@ -192,7 +216,8 @@ FloatOperand FloatLinear::read_nvfp4_activation(const ActivationView& x,
 
 void FloatLinear::read_weight(std::int64_t n, std::int64_t begin, std::int64_t count,
                               float* out) const noexcept {
-  if (is_plain_) return load_floats(plain_.dtype(), plain_.bytes(), n * input_size_ + begin, count, out);
+  if (is_plain_)
+    return load_floats(plain_.dtype(), plain_.bytes(), n * input_size_ + begin, count, out);
   read_codes(n, begin, count, out);
   if (!multiplies_codes_) scale_codes(n, begin, count, out);
 }
@@ -216,50 +241,49 @@ void FloatLinear::read_codes(std::int64_t n, std::int64_t begin, std::int64_t co
 
 float FloatLinear::block_scale(std::int64_t block) const noexcept {
   if (weight_.scale.dtype() == DType::kFloat8E4M3FN) {
-    const float scale = decode_float(DType::kFloat8E4M3FN, *(weight_.scale.data<std::uint8_t>() + block));
+    const float scale =
+        decode_float(DType::kFloat8E4M3FN, *(weight_.scale.data<std::uint8_t>() + block));
     // With a dynamic activation the per-tensor scale follows the sum.
-    const bool is_two_level = weight_.per_tensor_scale.defined() &&
-                              weight_.activation.kind != Kind::kNVFP4Dynamic;
+    const bool is_two_level =
+        weight_.per_tensor_scale.defined() && weight_.activation.kind != Kind::kNVFP4Dynamic;
     return is_two_level ? *weight_.per_tensor_scale.data<float>() * scale : scale;
   }
   if (weight_.scale.dtype() == DType::kFloat8E8M0FNU) {
-    // torchao casts the power of two to the dtype of the weight first: float16 cannot hold them all.
-    return round_to(weight_.dtype,
-                    decode_float(DType::kFloat8E8M0FNU, *(weight_.scale.data<std::uint8_t>() + block)));
+    // torchao casts the power of two to the dtype of the weight first: float16 cannot hold them
+    // all.
+    return round_to(weight_.dtype, decode_float(DType::kFloat8E8M0FNU,
+                                                *(weight_.scale.data<std::uint8_t>() + block)));
   }
   return load_float(weight_.scale.dtype(), weight_.scale.bytes(), block);
 }
 
-// In place: codes of one row -> dequantized values, rounded to the weight's dtype, then to the compute dtype.
+float FloatLinear::block_zero_point(std::int64_t block) const noexcept {
+  if (weight_.zero_point_domain == ZeroPointDomain::kNone) return 0.0f;
+  if (weight_.zero_point.dtype() == DType::kInt8)
+    return static_cast<float>(weight_.zero_point.data<std::int8_t>()[block]);
+  return load_float(weight_.zero_point.dtype(), weight_.zero_point.bytes(), block);
+}
+
+// In place: codes of one row -> dequantized values, rounded to the weight's dtype, then to the
+// compute dtype.
 void FloatLinear::scale_codes(std::int64_t n, std::int64_t begin, std::int64_t count,
                               float* out) const noexcept {
   const std::int64_t columns = weight_.block_size[1];
   const std::int64_t first_block = n / weight_.block_size[0] * (input_size_ / columns);
-  const DType dtype = weight_.dtype;
-  const bool is_exact_in_activation_product = weight_.activation.kind == Kind::kNVFP4Dynamic;
+  // code * e4m3 scale is exact in float32 and in bfloat16, and torchao rounds nowhere in between.
+  const DType dtype =
+      weight_.activation.kind == Kind::kNVFP4Dynamic ? DType::kFloat32 : weight_.dtype;
   for (std::int64_t i = 0; i < count;) {
-    const std::int64_t b = first_block + (begin + i) / columns;
-    const std::int64_t end = std::min(count, i + columns - (begin + i) % columns);
-    const float scale = block_scale(b);
-    float zero_point = 0.0f;
-    if (weight_.zero_point_domain != ZeroPointDomain::kNone) {
-      zero_point = weight_.zero_point.dtype() == DType::kInt8
-                       ? static_cast<float>(weight_.zero_point.data<std::int8_t>()[b])
-                       : load_float(weight_.zero_point.dtype(), weight_.zero_point.bytes(), b);
-    }
-    if (is_exact_in_activation_product) {
-      for (; i < end; ++i) out[i] *= scale;
-    } else if (weight_.zero_point_domain == ZeroPointDomain::kFloat) {
-      for (; i < end; ++i) out[i] = round_to(dtype, out[i] * scale + zero_point);
-    } else if (weight_.zero_point_domain == ZeroPointDomain::kInt) {
-      zero_point = round_to(dtype, zero_point);
-      for (; i < end; ++i) out[i] = round_to(dtype, round_to(dtype, out[i] - zero_point) * scale);
-    } else {
-      for (; i < end; ++i) out[i] = round_to(dtype, out[i] * scale);
-    }
+    const std::int64_t block = first_block + (begin + i) / columns;
+    const std::int64_t length = std::min(count - i, columns - (begin + i) % columns);
+    scale_block(dtype, weight_.zero_point_domain, block_scale(block), block_zero_point(block),
+                length, out + i);
+    i += length;
   }
-  if (dtype == compute_dtype_ || compute_dtype_ == DType::kFloat32) return;
-  for (std::int64_t i = 0; i < count; ++i) out[i] = round_to(compute_dtype_, out[i]);
+  if (weight_.dtype == compute_dtype_ || compute_dtype_ == DType::kFloat32) return;
+  for_dtype(compute_dtype_, [&]<DType kDType>() {
+    for (std::int64_t i = 0; i < count; ++i) out[i] = round_to(kDType, out[i]);
+  });
 }
 
 float FloatLinear::segment_scale(const FloatOperand& operand, std::int64_t m, std::int64_t n,
@@ -273,26 +297,41 @@ float FloatLinear::segment_scale(const FloatOperand& operand, std::int64_t m, st
 void FloatLinear::finish(const LinearArgs& args, const FloatOperand& operand, std::int64_t m0,
                          std::int64_t rows, std::int64_t n0, std::int64_t columns,
                          const float* sums) const noexcept {
-  const bool has_segments = segment_ != input_size_;
-  const DType dtype = compute_dtype_;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t m = m0 + r;
-    const float row_scale =
-        operand.row_scale != nullptr && !has_segments ? operand.row_scale[m] : 1.0f;
-    for (std::int64_t c = 0; c < columns; ++c) {
-      const std::int64_t n = n0 + c;
-      float v = sums[r * columns + c];
-      if (rounds_product_) v = round_to(dtype, v);
-      v *= row_scale;
-      if (!column_scale_.empty()) v *= column_scale_[static_cast<std::size_t>(n)];
-      if (args.bias != nullptr) {
-        if (rounds_before_bias_) v = round_to(dtype, v);
-        v += round_to(dtype, load_float(activation_dtype_, args.bias, n));
+  const bool has_row_scale = operand.row_scale != nullptr && segment_ == input_size_;
+  for_dtype(compute_dtype_, [&]<DType kDType>() {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      const float row_scale = has_row_scale ? operand.row_scale[m0 + r] : 1.0f;
+      for (std::int64_t done = 0; done < columns; done += kFloatRun) {
+        const std::int64_t count = std::min(kFloatRun, columns - done);
+        finish_run<kDType>(args, m0 + r, n0 + done, count, row_scale, sums + r * columns + done);
       }
-      if (dtype != activation_dtype_) v = round_to(dtype, v);
-      store_float(activation_dtype_, args.y, m * args.y_stride + n, v);
     }
+  });
+}
+
+// One run of one row: scale, bias, roundings, store. Each loop has one subject, which keeps them
+// vectorized.
+template <DType kDType>
+void FloatLinear::finish_run(const LinearArgs& args, std::int64_t m, std::int64_t n,
+                             std::int64_t count, float row_scale,
+                             const float* sums) const noexcept {
+  float v[kFloatRun];
+  for (std::int64_t i = 0; i < count; ++i)
+    v[i] = (rounds_product_ ? round_to(kDType, sums[i]) : sums[i]) * row_scale;
+  if (!column_scale_.empty()) {
+    const float* scale = column_scale_.data() + n;
+    for (std::int64_t i = 0; i < count; ++i) v[i] *= scale[i];
   }
+  if (args.bias != nullptr) {
+    float bias[kFloatRun];
+    load_floats(activation_dtype_, args.bias, n, count, bias);
+    for (std::int64_t i = 0; i < count; ++i)
+      v[i] = (rounds_before_bias_ ? round_to(kDType, v[i]) : v[i]) + round_to(kDType, bias[i]);
+  }
+  if (kDType != activation_dtype_) {
+    for (std::int64_t i = 0; i < count; ++i) v[i] = round_to(kDType, v[i]);
+  }
+  store_floats(activation_dtype_, args.y, m * args.y_stride + n, count, v);
 }
 
 }  // namespace torchao_cpp

@@ -58,11 +58,19 @@ class FloatLinear final : public PackedWeight {
   Buffers buffers(std::int64_t m, std::byte* workspace) const noexcept;
   bool is_scaled_activation() const noexcept;
   bool has_code_activation() const noexcept;
-  FloatOperand read_float8_activation(const struct ActivationView& x, const Buffers& b) const noexcept;
-  FloatOperand read_nvfp4_activation(const struct ActivationView& x, const Buffers& b) const noexcept;
-  void read_codes(std::int64_t n, std::int64_t begin, std::int64_t count, float* out) const noexcept;
-  void scale_codes(std::int64_t n, std::int64_t begin, std::int64_t count, float* out) const noexcept;
+  FloatOperand read_float8_activation(const struct ActivationView& x,
+                                      const Buffers& b) const noexcept;
+  FloatOperand read_nvfp4_activation(const struct ActivationView& x,
+                                     const Buffers& b) const noexcept;
+  void read_codes(std::int64_t n, std::int64_t begin, std::int64_t count,
+                  float* out) const noexcept;
+  void scale_codes(std::int64_t n, std::int64_t begin, std::int64_t count,
+                   float* out) const noexcept;
   float block_scale(std::int64_t block) const noexcept;
+  float block_zero_point(std::int64_t block) const noexcept;
+  template <DType kDType>
+  void finish_run(const LinearArgs& args, std::int64_t m, std::int64_t n, std::int64_t count,
+                  float row_scale, const float* sums) const noexcept;
   void choose_column_scale();
 
   bool is_plain_ = false;
@@ -73,10 +81,10 @@ class FloatLinear final : public PackedWeight {
   std::int64_t output_size_ = 0;
   std::int64_t input_size_ = 0;
   std::int64_t segment_ = 0;
-  bool multiplies_codes_ = false;      ///< read_weight gives bare codes; scales come after the sum.
-  bool rounds_product_ = false;        ///< The sum is rounded before it is scaled.
+  bool multiplies_codes_ = false;  ///< read_weight gives bare codes; scales come after the sum.
+  bool rounds_product_ = false;    ///< The sum is rounded before it is scaled.
   bool rounds_before_bias_ = false;
-  std::vector<float> column_scale_;    ///< [N]; empty = 1.
+  std::vector<float> column_scale_;       ///< [N]; empty = 1.
   std::array<float, 256> code_values_{};  ///< Of every code byte (or nibble).
 };
 

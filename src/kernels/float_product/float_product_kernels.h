@@ -8,10 +8,12 @@ namespace torchao_cpp {
 /// Kernels of every operation that is a product of float operands: unquantized, weight-only, and
 /// those whose activation is quantized and taken back or multiplied as float codes.
 
-/// row_product(): plain code, no memory beyond the activation's copy. What the others are tested against.
+/// row_product(): plain code, no memory beyond the activation's copy. What the others are tested
+/// against.
 LinearKernel float_product_ref(LinearOperation operation) noexcept;
 
-/// oneDNN's float32 matrix product on panels of weight rows, which are dequantized as they are needed.
+/// oneDNN's float32 matrix product on panels of weight rows, which are dequantized as they are
+/// needed.
 LinearKernel float_product_onednn(LinearOperation operation) noexcept;
 
 }  // namespace torchao_cpp

@@ -12,7 +12,8 @@ namespace {
 
 // A panel of 64 dequantized rows of K = 4096 is 1 MiB and stays in a second-level cache.
 constexpr PanelPlan kPlan{64, 256};
-// With fewer rows reading the weight outweighs the product; then row_product reads it once and stores nothing.
+// With fewer rows reading the weight outweighs the product; then row_product reads it once and
+// stores nothing.
 constexpr std::int64_t kFewRows = 8;
 
 class OneDnnFloatLinear final : public PackedWeight {

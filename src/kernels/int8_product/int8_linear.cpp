@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/int8_product/int8_linear.h"
 
+#include <algorithm>
 #include <numeric>
 
 #include "core/activation_quant.h"
 #include "core/float_formats.h"
+#include "core/float_runs.h"
 #include "kernels/scaled_activation.h"
 #include "kernels/workspace.h"
 
@@ -21,7 +23,8 @@ bool has_zero_point(const ActivationQuant& quant) noexcept {
 
 /// Pointers into the workspace of one call.
 struct Int8Linear::Buffers {
-  std::byte* scaled = nullptr;  ///< [M, K] compute dtype; only where the activation is scaled or cast.
+  std::byte* scaled =
+      nullptr;  ///< [M, K] compute dtype; only where the activation is scaled or cast.
   std::int8_t* codes = nullptr;
   float* scale = nullptr;
   std::int8_t* zero_point = nullptr;
@@ -40,10 +43,14 @@ Int8Linear::Int8Linear(const LinearProblem& problem)
     const std::int8_t* row = codes() + n * k;
     code_sums_.push_back(std::accumulate(row, row + k, std::int32_t{0}));
   }
+  weight_.scale = {};
 }
 
 std::int64_t Int8Linear::nbytes() const noexcept {
-  return weight_.qdata.nbytes() + weight_.scale.nbytes() + weight_.act_pre_scale.nbytes();
+  const std::size_t per_row =
+      column_scale_.size() * sizeof(float) + code_sums_.size() * sizeof(std::int32_t);
+  return weight_.qdata.nbytes() + weight_.act_pre_scale.nbytes() +
+         static_cast<std::int64_t>(per_row);
 }
 
 Int8Linear::Buffers Int8Linear::buffers(std::int64_t m, std::byte* workspace) const noexcept {
@@ -73,26 +80,42 @@ Int8Operand Int8Linear::prepare(const LinearArgs& args, std::byte* workspace) co
 void Int8Linear::finish(const LinearArgs& args, const Int8Operand& operand, std::int64_t m0,
                         std::int64_t rows, std::int64_t n0, std::int64_t columns,
                         const std::int32_t* sums) const noexcept {
-  const DType dtype = compute_dtype_;
-  for (std::int64_t r = 0; r < rows; ++r) {
-    const std::int64_t m = m0 + r;
-    const float row_scale = operand.scale[m];
-    for (std::int64_t c = 0; c < columns; ++c) {
-      const auto n = static_cast<std::size_t>(n0 + c);
-      // torchao leaves float32 for the activation's dtype between its two scales.
-      float v = round_to(dtype, static_cast<float>(sums[r * columns + c]) * row_scale);
-      if (operand.zero_point != nullptr) {
-        const float offset = static_cast<float>(operand.zero_point[m]) * row_scale *
-                             static_cast<float>(code_sums_[n]);
-        v = round_to(dtype, v - round_to(dtype, offset));
+  for_dtype(compute_dtype_, [&]<DType kDType>() {
+    for (std::int64_t r = 0; r < rows; ++r) {
+      for (std::int64_t done = 0; done < columns; done += kFloatRun) {
+        const std::int64_t count = std::min(kFloatRun, columns - done);
+        finish_run<kDType>(args, operand, m0 + r, n0 + done, count, sums + r * columns + done);
       }
-      v *= column_scale_[n];
-      if (args.bias != nullptr)
-        v += load_float(activation_dtype_, args.bias, static_cast<std::int64_t>(n));
-      if (dtype != activation_dtype_) v = round_to(dtype, v);
-      store_float(activation_dtype_, args.y, m * args.y_stride + static_cast<std::int64_t>(n), v);
     }
+  });
+}
+
+template <DType kDType>
+void Int8Linear::finish_run(const LinearArgs& args, const Int8Operand& operand, std::int64_t m,
+                            std::int64_t n, std::int64_t count,
+                            const std::int32_t* sums) const noexcept {
+  const float row_scale = operand.scale[m];
+  float v[kFloatRun];
+  // torchao leaves float32 for the activation's dtype between its two scales.
+  for (std::int64_t i = 0; i < count; ++i)
+    v[i] = round_to(kDType, static_cast<float>(sums[i]) * row_scale);
+  if (operand.zero_point != nullptr) {
+    const float zero = static_cast<float>(operand.zero_point[m]) * row_scale;
+    const std::int32_t* code_sums = code_sums_.data() + n;
+    for (std::int64_t i = 0; i < count; ++i)
+      v[i] = round_to(kDType, v[i] - round_to(kDType, zero * static_cast<float>(code_sums[i])));
   }
+  const float* column_scale = column_scale_.data() + n;
+  for (std::int64_t i = 0; i < count; ++i) v[i] *= column_scale[i];
+  if (args.bias != nullptr) {
+    float bias[kFloatRun];
+    load_floats(activation_dtype_, args.bias, n, count, bias);
+    for (std::int64_t i = 0; i < count; ++i) v[i] += bias[i];
+  }
+  if (kDType != activation_dtype_) {
+    for (std::int64_t i = 0; i < count; ++i) v[i] = round_to(kDType, v[i]);
+  }
+  store_floats(activation_dtype_, args.y, m * args.y_stride + n, count, v);
 }
 
 }  // namespace torchao_cpp

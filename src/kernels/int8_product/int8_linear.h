@@ -41,12 +41,15 @@ class Int8Linear final : public PackedWeight {
  private:
   struct Buffers;
   Buffers buffers(std::int64_t m, std::byte* workspace) const noexcept;
+  template <DType kDType>
+  void finish_run(const LinearArgs& args, const Int8Operand& operand, std::int64_t m,
+                  std::int64_t n, std::int64_t count, const std::int32_t* sums) const noexcept;
 
   QuantizedWeight weight_;
-  DType activation_dtype_;  ///< T
-  DType compute_dtype_;     ///< T, promoted by act_pre_scale.
-  std::vector<float> column_scale_;        ///< [N]
-  std::vector<std::int32_t> code_sums_;    ///< [N], for activation zero points; else empty.
+  DType activation_dtype_;               ///< T
+  DType compute_dtype_;                  ///< T, promoted by act_pre_scale.
+  std::vector<float> column_scale_;      ///< [N]
+  std::vector<std::int32_t> code_sums_;  ///< [N], for activation zero points; else empty.
 };
 
 }  // namespace torchao_cpp

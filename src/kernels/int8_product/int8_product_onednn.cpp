@@ -10,7 +10,8 @@
 namespace torchao_cpp {
 namespace {
 
-// oneDNN copies both operands of a call; a panel of 256 outputs makes the copy of the activation small change.
+// oneDNN copies both operands of a call; a panel of 256 outputs makes the copy of the activation
+// small change.
 constexpr PanelPlan kPlan{256, 256};
 // With fewer rows the copies outweigh the product.
 constexpr std::int64_t kFewRows = 4;
