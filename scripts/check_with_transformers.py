@@ -6,7 +6,7 @@ For each config: quantizes MODEL with our command, loads the result with transfo
 tensor subclasses), dequantizes every weight there, and compares it bit for bit with what our `torchao dequantize` wrote.
 Every plain parameter is compared, too.
 
-usage: check_with_transformers.py --torchao build/apps/cli/torchao --model models/demo [--config C]... [--work FOLDER]
+usage: check_with_transformers.py --torchao build/bin/torchao --model models/demo [--config C]... [--work FOLDER]
 
 Needs a Python with torch, torchao and transformers; no network.
 """

@@ -106,6 +106,28 @@ struct LinearKernel {
   std::string name() const;
 };
 
+/// A kernel whose packed form is the class Packed: constructed from a LinearProblem, with
+/// workspace_bytes(m) and run(args). The machine and the problem are taken as fit; set runs_here
+/// and supports where that is not so.
+template <typename Packed>
+LinearKernel make_linear_kernel(LinearOperation operation, std::string_view isa) {
+  LinearKernel kernel;
+  kernel.operation = operation;
+  kernel.isa = isa;
+  kernel.runs_here = [] { return Support::yes(); };
+  kernel.supports = [](const LinearProblem&) { return Support::yes(); };
+  kernel.pack = [](const LinearProblem& problem) -> std::unique_ptr<PackedWeight> {
+    return std::make_unique<Packed>(problem);
+  };
+  kernel.workspace_bytes = [](const PackedWeight& packed, std::int64_t m) noexcept {
+    return static_cast<const Packed&>(packed).workspace_bytes(m);
+  };
+  kernel.run = [](const PackedWeight& packed, const LinearArgs& args) noexcept {
+    static_cast<const Packed&>(packed).run(args);
+  };
+  return kernel;
+}
+
 /// "Does this kernel fit?", all of it: operation, device, activation dtype, machine, then the
 /// kernel's own supports().
 Support check_support(const LinearKernel& kernel, const LinearProblem& problem);

@@ -149,7 +149,10 @@ void DecoderModel::load_head(const LinearBuild& build, WeightLoader& loader,
 
 void DecoderModel::count_weights() {
   for (const LinearReport& report : reports_) linear_weight_bytes_ += report.weight_bytes;
-  weight_bytes_ = linear_weight_bytes_ + embed_tokens_.nbytes() + norm_.nbytes();
+  weight_bytes_ = linear_weight_bytes_ + norm_.nbytes();
+  // A plain tied head and the embedding are one tensor.
+  const bool is_shared = config_.tie_word_embeddings && reports_.back().weight_class == "Tensor";
+  if (!is_shared) weight_bytes_ += embed_tokens_.nbytes();
   for (const Layer& layer : layers_) {
     weight_bytes_ += layer.input_layernorm.nbytes() + layer.post_attention_layernorm.nbytes() +
                      layer.heads.q_norm.nbytes() + layer.heads.k_norm.nbytes();

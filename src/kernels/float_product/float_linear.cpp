@@ -227,10 +227,15 @@ void FloatLinear::read_codes(std::int64_t n, std::int64_t begin, std::int64_t co
   const auto* row = reinterpret_cast<const std::uint8_t*>(weight_.qdata.bytes()) +
                     n * (input_size_ / weight_.codes_per_byte);
   if (weight_.codes_per_byte == 2) {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::int64_t k = begin + i;
-      out[i] = code_values_[(row[k / 2] >> (k % 2 * 4)) & 15];
+    std::int64_t i = 0;
+    if (begin % 2 != 0 && count > 0) out[i++] = code_values_[row[begin / 2] >> 4];
+    // Whole bytes: the even column is in the low nibble.
+    for (; i + 2 <= count; i += 2) {
+      const std::uint8_t byte = row[(begin + i) / 2];
+      out[i] = code_values_[byte & 15];
+      out[i + 1] = code_values_[byte >> 4];
     }
+    if (i < count) out[i] = code_values_[row[(begin + i) / 2] & 15];
   } else if (signed_int_bits(weight_.weight_dtype)) {
     const auto* codes = reinterpret_cast<const std::int8_t*>(row + begin);
     for (std::int64_t i = 0; i < count; ++i) out[i] = static_cast<float>(codes[i]);

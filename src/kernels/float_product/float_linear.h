@@ -22,12 +22,13 @@ struct FloatOperand {
 /// Sums are float32 of operands that are values of the compute dtype, or bare codes where torchao
 /// multiplies those. Rounding follows spec step by step: each place that torchao rounds is a
 /// round_to() here.
-class FloatLinear final : public PackedWeight {
+class FloatLinear {
  public:
   /// The weight's tensors are shared, not copied: codes stay as the description has them.
   explicit FloatLinear(const LinearProblem& problem);
 
-  std::int64_t nbytes() const noexcept override;
+  /// Bytes of codes, scales and what was made of them.
+  std::int64_t nbytes() const noexcept;
   std::int64_t output_size() const noexcept { return output_size_; }
   std::int64_t input_size() const noexcept { return input_size_; }
   /// Columns that one sum covers: K, or less where scales of both operands lie along K.

@@ -10,10 +10,10 @@ namespace torchao_cpp {
 
 /// row_product(): plain code, no memory beyond the activation's copy. What the others are tested
 /// against.
-LinearKernel float_product_ref(LinearOperation operation) noexcept;
+LinearKernel float_product_ref(LinearOperation operation);
 
 /// oneDNN's float32 matrix product on panels of weight rows, which are dequantized as they are
 /// needed.
-LinearKernel float_product_onednn(LinearOperation operation) noexcept;
+LinearKernel float_product_onednn(LinearOperation operation);
 
 }  // namespace torchao_cpp

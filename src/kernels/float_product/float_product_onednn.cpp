@@ -86,10 +86,6 @@ class OneDnnFloatLinear final : public PackedWeight {
   std::int64_t slots_;
 };
 
-const OneDnnFloatLinear& linear_of(const PackedWeight& packed) noexcept {
-  return static_cast<const OneDnnFloatLinear&>(packed);
-}
-
 Support supports(const LinearProblem& problem) {
   if (FloatLinear(problem).segment() != problem.input_size())
     return Support::no("scales along K of both operands need a sum for each block");
@@ -98,21 +94,9 @@ Support supports(const LinearProblem& problem) {
 
 }  // namespace
 
-LinearKernel float_product_onednn(LinearOperation operation) noexcept {
-  LinearKernel kernel;
-  kernel.operation = operation;
-  kernel.isa = "onednn";
-  kernel.runs_here = [] { return Support::yes(); };
+LinearKernel float_product_onednn(LinearOperation operation) {
+  LinearKernel kernel = make_linear_kernel<OneDnnFloatLinear>(operation, "onednn");
   kernel.supports = supports;
-  kernel.pack = [](const LinearProblem& problem) -> std::unique_ptr<PackedWeight> {
-    return std::make_unique<OneDnnFloatLinear>(problem);
-  };
-  kernel.workspace_bytes = [](const PackedWeight& packed, std::int64_t m) noexcept {
-    return linear_of(packed).workspace_bytes(m);
-  };
-  kernel.run = [](const PackedWeight& packed, const LinearArgs& args) noexcept {
-    linear_of(packed).run(args);
-  };
   return kernel;
 }
 

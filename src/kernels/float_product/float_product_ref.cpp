@@ -5,35 +5,24 @@
 namespace torchao_cpp {
 namespace {
 
-const FloatLinear& linear_of(const PackedWeight& packed) noexcept {
-  return static_cast<const FloatLinear&>(packed);
-}
+class ReferenceFloatLinear final : public PackedWeight {
+ public:
+  explicit ReferenceFloatLinear(const LinearProblem& problem) : linear_(problem) {}
 
-std::unique_ptr<PackedWeight> pack(const LinearProblem& problem) {
-  return std::make_unique<FloatLinear>(problem);
-}
+  std::int64_t nbytes() const noexcept override { return linear_.nbytes(); }
+  std::int64_t workspace_bytes(std::int64_t m) const noexcept { return linear_.workspace_bytes(m); }
+  void run(const LinearArgs& args) const noexcept {
+    row_product(linear_, args, linear_.prepare(args, args.workspace));
+  }
 
-std::int64_t workspace_bytes(const PackedWeight& packed, std::int64_t m) noexcept {
-  return linear_of(packed).workspace_bytes(m);
-}
-
-void run(const PackedWeight& packed, const LinearArgs& args) noexcept {
-  const FloatLinear& linear = linear_of(packed);
-  row_product(linear, args, linear.prepare(args, args.workspace));
-}
+ private:
+  FloatLinear linear_;
+};
 
 }  // namespace
 
-LinearKernel float_product_ref(LinearOperation operation) noexcept {
-  LinearKernel kernel;
-  kernel.operation = operation;
-  kernel.isa = "ref";
-  kernel.runs_here = [] { return Support::yes(); };
-  kernel.supports = [](const LinearProblem&) { return Support::yes(); };
-  kernel.pack = pack;
-  kernel.workspace_bytes = workspace_bytes;
-  kernel.run = run;
-  return kernel;
+LinearKernel float_product_ref(LinearOperation operation) {
+  return make_linear_kernel<ReferenceFloatLinear>(operation, "ref");
 }
 
 }  // namespace torchao_cpp

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/int8_product/int8_linear.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <numeric>
 
@@ -44,6 +46,14 @@ Int8Linear::Int8Linear(const LinearProblem& problem)
     code_sums_.push_back(std::accumulate(row, row + k, std::int32_t{0}));
   }
   weight_.scale = {};
+}
+
+Support Int8Linear::supports(const LinearProblem& problem) {
+  // Each product is at most 2^14 in size.
+  constexpr std::int64_t kMaxColumns = (std::int64_t{1} << 17) - 1;
+  if (problem.input_size() <= kMaxColumns) return Support::yes();
+  return Support::no(fmt::format("K is {}; sums of more than {} products may leave int32",
+                                 problem.input_size(), kMaxColumns));
 }
 
 std::int64_t Int8Linear::nbytes() const noexcept {

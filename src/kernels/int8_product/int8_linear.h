@@ -18,12 +18,16 @@ struct Int8Operand {
 /// A linear that is one exact int8 product, and everything about it except the product: the
 /// activation's codes and what becomes of a sum. All of it is equal to torchao's CPU result to the
 /// bit: the product is integers, and each rounding is torchao's.
-class Int8Linear final : public PackedWeight {
+class Int8Linear {
  public:
   /// The weight's tensors are shared, not copied.
   explicit Int8Linear(const LinearProblem& problem);
 
-  std::int64_t nbytes() const noexcept override;
+  /// No for a K whose sums could leave int32.
+  static Support supports(const LinearProblem& problem);
+
+  /// Bytes of codes, scales and what was made of them.
+  std::int64_t nbytes() const noexcept;
   std::int64_t output_size() const noexcept { return weight_.output_size; }
   std::int64_t input_size() const noexcept { return weight_.input_size; }
   /// int8 codes [N, K]

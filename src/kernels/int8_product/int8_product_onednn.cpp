@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 
+#include "kernels/int8_product/int8_linear.h"
 #include "kernels/int8_product/int8_product_kernels.h"
-#include "kernels/int8_product/int8_row_product.h"
 #include "kernels/onednn_gemm.h"
 #include "kernels/panels.h"
 #include "kernels/workspace.h"
@@ -13,8 +13,6 @@ namespace {
 // oneDNN copies both operands of a call; a panel of 256 outputs makes the copy of the activation
 // small change.
 constexpr PanelPlan kPlan{256, 256};
-// With fewer rows the copies outweigh the product.
-constexpr std::int64_t kFewRows = 4;
 
 class OneDnnInt8Linear final : public PackedWeight {
  public:
@@ -30,7 +28,6 @@ class OneDnnInt8Linear final : public PackedWeight {
   void run(const LinearArgs& args) const noexcept {
     const Scratch s = scratch(args.m, args.workspace);
     const Int8Operand operand = linear_.prepare(args, s.activation);
-    if (args.m < kFewRows) return int8_row_product(linear_, args, operand);
     for_each_panel(linear_.output_size(), kPlan, slots_,
                    [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
                      run_panel(args, operand, n0, columns, s.sums + slot * sum_count(args.m));
@@ -48,7 +45,7 @@ class OneDnnInt8Linear final : public PackedWeight {
     Workspace space(base);
     Scratch s;
     s.activation = space.take<std::byte>(linear_.workspace_bytes(m));
-    if (m >= kFewRows) s.sums = space.take<std::int32_t>(slots_ * sum_count(m));
+    s.sums = space.take<std::int32_t>(slots_ * sum_count(m));
     s.total_bytes = space.used_bytes();
     return s;
   }
@@ -72,27 +69,12 @@ class OneDnnInt8Linear final : public PackedWeight {
   std::int64_t slots_;
 };
 
-const OneDnnInt8Linear& linear_of(const PackedWeight& packed) noexcept {
-  return static_cast<const OneDnnInt8Linear&>(packed);
-}
-
 }  // namespace
 
-LinearKernel int8_product_onednn(LinearOperation operation) noexcept {
-  LinearKernel kernel;
-  kernel.operation = operation;
-  kernel.isa = "onednn";
+LinearKernel int8_product_onednn(LinearOperation operation) {
+  LinearKernel kernel = make_linear_kernel<OneDnnInt8Linear>(operation, "onednn");
   kernel.runs_here = onednn_has_exact_int8;
-  kernel.supports = [](const LinearProblem&) { return Support::yes(); };
-  kernel.pack = [](const LinearProblem& problem) -> std::unique_ptr<PackedWeight> {
-    return std::make_unique<OneDnnInt8Linear>(problem);
-  };
-  kernel.workspace_bytes = [](const PackedWeight& packed, std::int64_t m) noexcept {
-    return linear_of(packed).workspace_bytes(m);
-  };
-  kernel.run = [](const PackedWeight& packed, const LinearArgs& args) noexcept {
-    linear_of(packed).run(args);
-  };
+  kernel.supports = Int8Linear::supports;
   return kernel;
 }
 
