@@ -32,7 +32,7 @@ const Json& field_value(const ConfigData& data, std::string_view field) {
   return *it;
 }
 
-// An integer, or a float without a fraction, that fits int64.
+// An integer that fits int64; 128.0 is none.
 std::optional<std::int64_t> to_int(const Json& value) {
   if (value.is_number_unsigned()) {
     const auto number = value.get<std::uint64_t>();

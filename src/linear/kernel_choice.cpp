@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/logging.h"
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/linear.h"
 
@@ -36,6 +37,12 @@ std::string described(const LinearProblem& problem) {
                      dtype_name(problem.activation_dtype));
 }
 
+void log_choice(const LinearProblem& problem, const KernelChoice& choice) {
+  if (!logs_debug()) return;
+  log_debug(fmt::format("{}: {}", described(problem), choice.kernel->name()));
+  for (const std::string& rejected : choice.rejected) log_debug("  not " + rejected);
+}
+
 }  // namespace
 
 KernelChoice choose_kernel(const LinearProblem& problem, std::string_view force) {
@@ -54,6 +61,7 @@ KernelChoice choose_kernel(const LinearProblem& problem, std::string_view force)
       support = Support::no(fmt::format("'{}' is forced", force));
     if (support.ok) {
       choice.kernel = &kernel;
+      log_choice(problem, choice);
       return choice;
     }
     choice.rejected.push_back(fmt::format("{}: {}", kernel.name(), support.reason));

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "base/logging.h"
 #include "linear/linear_layer.h"
 #include "torchao_cpp/error.h"
 
@@ -35,6 +36,8 @@ LinearBase::LinearBase(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {
     impl_->method = make_unquantized_linear_method({nullptr, LayerDecision::Source::kNoQuantization,
                                                     "", "the model has no quantization config"});
   }
+  log_info(fmt::format("{}: {}: {}", impl_->where(), impl_->method->name(),
+                       impl_->method->decision().reason));
   std::vector<std::int64_t> rows;
   for (const LinearPart& part : impl_->spec.parts) rows.push_back(part.rows);
   const bool is_row = impl_->spec.parallel == LinearParallel::kRow;

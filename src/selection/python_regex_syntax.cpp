@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
 
-#include <cctype>
+#include <algorithm>
 #include <charconv>
 #include <cstdint>
+#include <vector>
 
 #include "selection/python_regex.h"
 #include "torchao_cpp/error.h"
@@ -15,6 +16,10 @@ bool is_digit(char c) { return c >= '0' && c <= '9'; }
 bool is_octal(char c) { return c >= '0' && c <= '7'; }
 bool is_letter(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z'); }
 bool contains(std::string_view set, char c) { return set.find(c) != std::string_view::npos; }
+bool is_name(std::string_view text) {
+  const auto in_name = [](char c) { return is_letter(c) || is_digit(c) || c == '_' || static_cast<unsigned char>(c) >= 0x80; };
+  return !text.empty() && !is_digit(text.front()) && std::all_of(text.begin(), text.end(), in_name);
+}
 
 // Goes over a pattern once and copies it with what PCRE2 spells or reads differently replaced. What only PCRE2 knows
 // (\K, \R, (?R), (*VERB), [[:alpha:]] as a class, ...) is refused or quoted as Python reads it.
@@ -31,6 +36,8 @@ class Translator {
         character_class();
       } else if (c == '(') {
         group();
+      } else if (c == ')') {
+        close_group();
       } else if (c == '{') {
         repeat();
       } else if (c == '#' && verbose_) {
@@ -155,12 +162,15 @@ class Translator {
     const std::size_t start = at_;
     if (peek(1) == '*') refuse(start + 1, "nothing to repeat");
     if (peek(1) != '?') {
+      open_group();
       out_ += take();
       return;
     }
     const std::string_view text = rest().substr(2);
-    for (const std::string_view known : {":", "=", "!", ">", "<=", "<!", "P<", "P=", "("}) {
+    if (text.starts_with("(")) return condition();
+    for (const std::string_view known : {":", "=", "!", ">", "<=", "<!", "P<", "P="}) {
       if (text.starts_with(known)) {
+        open_group();
         out_.append("(?").append(known);
         at_ += 2 + known.size();
         return;
@@ -175,28 +185,60 @@ class Translator {
     flags(start);
   }
 
+  // The flag x ends with the group that set it.
+  void open_group() { outer_verbose_.push_back(verbose_); }
+  void close_group() {
+    out_ += take();
+    if (outer_verbose_.empty()) return;  // PCRE2 refuses it
+    verbose_ = outer_verbose_.back();
+    outer_verbose_.pop_back();
+  }
+
+  // (?(1)yes|no), (?(name)yes|no). PCRE2 would also read (?(R), (?(DEFINE), (?(VERSION>=1) and assertions.
+  void condition() {
+    const std::size_t start = at_ + 3;
+    const std::string_view text = pattern_.substr(start);
+    const std::size_t close = text.find(')');
+    if (close == std::string_view::npos) refuse(start, "missing ), unterminated name");
+    const std::string_view name = text.substr(0, close);
+    const bool is_number = !name.empty() && std::all_of(name.begin(), name.end(), is_digit);
+    if (!is_number && !is_name(name)) refuse(start, fmt::format("bad character in group name '{}'", name));
+    open_group();
+    out_ += is_number ? fmt::format("(?({})", name) : fmt::format("(?(<{}>)", name);
+    at_ = start + close + 1;
+  }
+
   // (?ims) at the start of the pattern, or (?i-s: anywhere.
   void flags(std::size_t start) {
     at_ += 2;
-    std::string kept;
+    std::string on, off;
+    bool minus = false;
     while (contains("aiLmsux-", peek()) && peek() != '\0') {
       const char flag = take();
       if (flag == 'a' || flag == 'L') refuse(at_ - 1, fmt::format("the flag '{}' is not supported", flag));
-      if (flag != 'u') kept += flag;  // str patterns are Unicode in any case
+      if (flag == '-' && minus) refuse(at_ - 1, "unknown flag");
+      if (flag == '-') minus = true;
+      if (flag != '-' && flag != 'u') (minus ? off : on) += flag;  // str patterns are Unicode in any case
     }
     const char end = peek();
     if (end != ')' && end != ':') refuse(start, "unknown extension");
+    if (minus && end == ')') refuse(at_, "missing :");
+    if (minus && off.empty()) refuse(at_, "missing flag");
+    if (on.find_first_of(off) != std::string::npos) refuse(at_, "bad inline flags: flag turned on and off");
     ++at_;
-    if (end == ')' && start != 0) refuse(start, "global flags not at the start of the expression");
-    if (end == ')' && contains(kept, 'x')) verbose_ = true;
-    if (end == ')' && kept.empty()) return;
-    out_ += fmt::format("(?{}{}", kept, end);
+    if (end == ')' && out_.size() != end_of_flags_) refuse(start, "global flags not at the start of the expression");
+    if (end == ':') open_group();
+    verbose_ = (verbose_ || contains(on, 'x')) && !contains(off, 'x');
+    if (end == ':' || !on.empty()) out_ += fmt::format("(?{}{}{}{}", on, minus ? "-" : "", off, end);
+    if (end == ')') end_of_flags_ = out_.size();
   }
 
   std::string_view pattern_;
   std::string_view key_;
   std::size_t at_ = 0;
   bool verbose_ = false;
+  std::vector<bool> outer_verbose_;  ///< verbose_ outside of each open group.
+  std::size_t end_of_flags_ = 0;     ///< Size of out_ while it holds nothing but global flags.
   std::string out_;
 };
 

@@ -3,6 +3,7 @@
 
 import json
 import math
+import os
 import unittest
 
 from cli_runner import CHECKPOINTS, DEMO, INT8, CliTest, read_safetensors_header, run
@@ -198,6 +199,24 @@ class Lists(CliTest):
         self.assertRegex(self.succeed("--version"), r"torchao\.cpp \d+\.\d+\.\d+")
         self.assertIn("quantize", self.succeed("--help"))
         self.assertIn("--max-new-tokens", self.succeed("generate", "--help"))
+
+
+class Logging(CliTest):
+    def log_of(self, level):
+        environment = {**os.environ, "TORCHAO_CPP_LOG": level}
+        return run("generate", INT8, "--input-ids", "3", "--force-kernel", "ref", *SHORT, env=environment).stderr
+
+    def test_is_quiet_unless_asked(self):
+        self.assertNotIn("torchao_cpp", self.log_of(""))
+        self.assertNotIn("torchao_cpp", self.log_of("off"))
+
+    def test_info_names_configs_and_debug_names_kernels(self):
+        self.assertRegex(self.log_of("info"), r"info: layer 'model\.layers\.0\.mlp\.down_proj': TorchAOLinearMethod")
+        self.assertNotIn("debug", self.log_of("info"))
+        self.assertIn("int8_weight_only_linear/ref", self.log_of("debug"))
+
+    def test_unknown_level_is_named_with_the_known(self):
+        self.assertIn("'loud'; expected off, error, info or debug", self.log_of("loud"))
 
 
 class Fixtures(CliTest):
