@@ -5,8 +5,8 @@
 
 #include <fstream>
 #include <optional>
-#include <set>
 #include <sstream>
+#include <unordered_set>
 #include <vector>
 
 #include "torchao_cpp/error.h"
@@ -14,9 +14,88 @@
 namespace torchao_cpp {
 namespace {
 
-/// Thrown out of the parser callback only.
-struct Refused {
-  JsonProblem problem;
+/// Builds a tree from the parser's events in time linear in the text: the ordered map of the JSON
+/// library looks a key up by comparing with every one before it, so here keys are known by a set
+/// and values are appended.
+class JsonBuilder final : public nlohmann::json_sax<Json> {
+ public:
+  explicit JsonBuilder(std::size_t max_depth) : max_depth_(max_depth) {}
+
+  Json take() { return std::move(root_); }
+  JsonProblem take_problem() { return std::move(problem_); }
+
+  bool null() override { return add(nullptr); }
+  bool boolean(bool value) override { return add(value); }
+  bool number_integer(number_integer_t value) override { return add(value); }
+  bool number_unsigned(number_unsigned_t value) override { return add(value); }
+  bool number_float(number_float_t value, const string_t& /*text*/) override { return add(value); }
+  bool string(string_t& value) override { return add(std::move(value)); }
+  bool binary(binary_t& /*value*/) override {
+    return refuse("syntax", "binary values are no JSON");
+  }
+
+  bool start_object(std::size_t /*elements*/) override {
+    keys_.emplace_back();
+    return open(Json::object());
+  }
+  bool start_array(std::size_t /*elements*/) override { return open(Json::array()); }
+  bool end_object() override {
+    keys_.pop_back();
+    open_.pop_back();
+    return true;
+  }
+  bool end_array() override {
+    open_.pop_back();
+    return true;
+  }
+  bool key(string_t& name) override {
+    if (!keys_.back().insert(name).second)
+      return refuse("duplicate_key",
+                    fmt::format("the key {} occurs twice in one object", Json(name).dump()));
+    key_ = std::move(name);
+    return true;
+  }
+  bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
+                   const Json::exception& e) override {
+    const std::string message = e.what();
+    return refuse(message.find("UTF-8") != std::string::npos ? "utf8" : "syntax", message);
+  }
+
+ private:
+  bool refuse(std::string kind, std::string message) {
+    problem_ = {std::move(kind), std::move(message)};
+    return false;
+  }
+
+  // The value's place: the root, or the end of the container that is open. Pointers to open
+  // containers stay valid, since nothing is added beside one that is open.
+  Json& place(Json value) {
+    if (open_.empty()) return root_ = std::move(value);
+    Json& parent = *open_.back();
+    if (parent.is_array()) return parent.get_ref<Json::array_t&>().emplace_back(std::move(value));
+    using Entries = Json::object_t::Container;
+    Entries& entries = parent.get_ref<Json::object_t&>();
+    return entries.emplace_back(std::move(key_), std::move(value)).second;
+  }
+
+  bool add(Json value) {
+    place(std::move(value));
+    return true;
+  }
+
+  bool open(Json container) {
+    if (open_.size() >= max_depth_)
+      return refuse("depth", fmt::format("JSON nested deeper than {} levels", max_depth_));
+    open_.push_back(&place(std::move(container)));
+    return true;
+  }
+
+  std::size_t max_depth_;
+  Json root_;
+  std::vector<Json*> open_;
+  std::vector<std::unordered_set<std::string>> keys_;  ///< One set for each open object.
+  std::string key_;
+  JsonProblem problem_;
 };
 
 void append_float(std::string& out, double value) {
@@ -55,42 +134,15 @@ void append_python(std::string& out, const Json& value, int indent, int level) {
 
 }  // namespace
 
-std::optional<JsonProblem> try_parse_json(std::string_view text, Json& out, const JsonLimits& limits) {
+std::optional<JsonProblem> try_parse_json(std::string_view text, Json& out,
+                                          const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
-    return JsonProblem{"size", fmt::format("JSON of {} bytes; at most {} are read", text.size(), limits.max_bytes)};
+    return JsonProblem{"size", fmt::format("JSON of {} bytes; at most {} are read", text.size(),
+                                           limits.max_bytes)};
   }
-  std::vector<std::set<std::string>> keys;  // one set for each open object
-  const auto callback = [&](int depth, Json::parse_event_t event, Json& parsed) {
-    switch (event) {
-      case Json::parse_event_t::object_start:
-      case Json::parse_event_t::array_start:
-        if (static_cast<std::size_t>(depth) >= limits.max_depth) {
-          throw Refused{{"depth", fmt::format("JSON nested deeper than {} levels", limits.max_depth)}};
-        }
-        if (event == Json::parse_event_t::object_start) keys.emplace_back();
-        break;
-      case Json::parse_event_t::object_end:
-        keys.pop_back();
-        break;
-      case Json::parse_event_t::key:
-        if (!keys.back().insert(parsed.get<std::string>()).second) {
-          throw Refused{{"duplicate_key", fmt::format("the key {} occurs twice in one object", parsed.dump())}};
-        }
-        break;
-      default:
-        break;
-    }
-    return true;
-  };
-  try {
-    out = Json::parse(text, callback);
-  } catch (const Refused& refused) {
-    return refused.problem;
-  } catch (const Json::exception& e) {
-    const std::string_view message = e.what();
-    const bool utf8 = message.find("UTF-8") != std::string_view::npos;
-    return JsonProblem{utf8 ? "utf8" : "syntax", std::string(message)};
-  }
+  JsonBuilder builder(limits.max_depth);
+  if (!Json::sax_parse(text, &builder)) return builder.take_problem();
+  out = builder.take();
   return std::nullopt;
 }
 
