@@ -31,14 +31,18 @@ function(torchao_cpp_library)
   set_property(TARGET ${target} PROPERTY TORCHAO_CPP_PRIVATE_DEPS "${ARG_PRIVATE_DEPS}")
 endfunction()
 
-# torchao_cpp_test(NAME x_test SRCS x_test.cpp DEPS core ... LABELS unit [PRIVATE_DEPS ...] [SERIAL])
+# torchao_cpp_test(NAME x_test SRCS x_test.cpp DEPS core ... LABEL unit [PRIVATE_DEPS ...] [SERIAL])
 # A GoogleTest program that sees internal headers. TORCHAO_CPP_TEST_DATA points at tests/data. SERIAL: it keeps every core
 # busy for long, and beside another such test both would take several times as long.
 function(torchao_cpp_test)
   if(NOT TORCHAO_CPP_DEVELOPER_MODE)
     return()
   endif()
-  cmake_parse_arguments(ARG "SERIAL" "NAME" "SRCS;DEPS;PRIVATE_DEPS;LABELS" ${ARGN})
+  # One label: gtest_discover_tests takes a list apart when it discovers tests late.
+  cmake_parse_arguments(ARG "SERIAL" "NAME;LABEL" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  if(NOT ARG_LABEL OR ARG_UNPARSED_ARGUMENTS)
+    message(FATAL_ERROR "torchao_cpp_test ${ARG_NAME}: needs one LABEL; not understood: '${ARG_UNPARSED_ARGUMENTS}'")
+  endif()
   set(target torchao_cpp_${ARG_NAME})
   add_executable(${target} ${ARG_SRCS})
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/src ${PROJECT_SOURCE_DIR}/tests)
@@ -48,5 +52,5 @@ function(torchao_cpp_test)
     TORCHAO_CPP_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
     TORCHAO_CPP_DEMO_MODEL="${PROJECT_SOURCE_DIR}/models/demo")
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
-  gtest_discover_tests(${target} PROPERTIES LABELS "${ARG_LABELS}" RUN_SERIAL ${ARG_SERIAL} DISCOVERY_MODE PRE_TEST)
+  gtest_discover_tests(${target} PROPERTIES LABELS ${ARG_LABEL} RUN_SERIAL ${ARG_SERIAL} DISCOVERY_MODE PRE_TEST)
 endfunction()
