@@ -12,6 +12,7 @@
 #include "torchao_cpp/config.h"
 #include "torchao_cpp/error.h"
 #include "workflows/config_checks.h"
+#include "workflows/float8/float8_sparse_2x4_2d_data_2d_metadata_tensor.h"
 #include "workflows/float8/float8_tensor.h"
 #include "workflows/float8/prototype_float8_tensor.h"
 
@@ -210,6 +211,30 @@ QuantizeResult quantize_weight_only(const AOBaseConfig& config, const Tensor& we
   return {Float8Tensor::from_hp(weight, options), {}};
 }
 
+QuantizeTensorToFloat8Kwargs activation_kwargs(const Float8DynamicActivationFloat8WeightConfig& c) {
+  check_activation_dtype(c.activation_dtype);
+  return {.float8_dtype = c.activation_dtype,
+          .granularity = c.act_granularity,
+          .mm_config = std::nullopt,
+          .hp_value_lb = c.activation_value_lb,
+          .hp_value_ub = c.activation_value_ub,
+          .kernel_preference = kernel_preference_name(c.kernel_preference)};
+}
+
+QuantizeResult quantize_sparse_2d(const Float8DynamicActivationFloat8WeightConfig& c,
+                                  const Tensor& weight) {
+  if (!std::holds_alternative<PerRow>(c.weight_granularity) ||
+      c.weight_dtype != DType::kFloat8E4M3FN) {
+    throw UnsupportedError(fmt::format(
+        "SPARSE_2D_DATA_2D_METADATA takes PerRow granularity and float8_e4m3fn weights, "
+        "got {} and {}",
+        to_string(c.weight_granularity), dtype_name(c.weight_dtype)));
+  }
+  Float8Attributes attributes;
+  attributes.act_quant_kwargs = activation_kwargs(c);
+  return {Float8Sparse2x4_2DData2DMetadataTensor::from_hp(weight, attributes), {}};
+}
+
 // torchao refuses this config without a GPU that multiplies float8; nothing in the arithmetic needs
 // one.
 QuantizeResult quantize_dynamic(const AOBaseConfig& config, const Tensor& weight) {
@@ -223,30 +248,27 @@ QuantizeResult quantize_dynamic(const AOBaseConfig& config, const Tensor& weight
                     n, k, kAlignment)};
   }
   require_version_2(config);
-  if (c.packing_format != Float8PackingFormat::kPlain) {
+  if (c.packing_format == Float8PackingFormat::kSparse1dData1dMetadata) {
     throw UnsupportedError(
-        fmt::format("{}: packing_format {} is a sparse layout of one GPU library; use PLAIN",
-                    config.type_name(), printed(config.data().fields["packing_format"])));
+        fmt::format("{}: packing_format SPARSE_1D_DATA_1D_METADATA is hipSPARSELt's own layout "
+                    "(ROCm only); use "
+                    "SPARSE_2D_DATA_2D_METADATA or PLAIN",
+                    config.type_name()));
   }
+  if (c.packing_format == Float8PackingFormat::kSparse2dData2dMetadata)
+    return quantize_sparse_2d(c, weight);
   if (std::holds_alternative<PerRow>(c.weight_granularity) && weight.dtype() != DType::kBFloat16) {
     throw UnsupportedError(
         fmt::format("{}: PerRow quantization only works for bfloat16 precision input weight, got "
                     "{}; use PerTensor or bfloat16",
                     config.type_name(), dtype_name(weight.dtype())));
   }
-  check_activation_dtype(c.activation_dtype);
   Float8Options options;
   options.float8_dtype = c.weight_dtype;
   options.granularity = c.weight_granularity;
   options.attributes.mm_config = c.mm_config;
   options.attributes.kernel_preference = kernel_preference_name(c.kernel_preference);
-  options.attributes.act_quant_kwargs = QuantizeTensorToFloat8Kwargs{
-      .float8_dtype = c.activation_dtype,
-      .granularity = c.act_granularity,
-      .mm_config = std::nullopt,
-      .hp_value_lb = c.activation_value_lb,
-      .hp_value_ub = c.activation_value_ub,
-      .kernel_preference = kernel_preference_name(c.kernel_preference)};
+  options.attributes.act_quant_kwargs = activation_kwargs(c);
   return {Float8Tensor::from_hp(weight, options), {}};
 }
 

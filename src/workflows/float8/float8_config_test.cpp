@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workflows/float8/float8_config.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -137,14 +138,19 @@ TEST(Float8DynamicConfig, QuantizesWithActivationKwargs) {
   EXPECT_THROW(quantize_tensor(weight(DType::kBFloat16, 16, 32), *dynamic(kBlocks)), ShapeError);
 }
 
-TEST(Float8DynamicConfig, SparsePackingsAreRefused) {
-  const auto c = dynamic(
-      std::string(
-          R"({"packing_format": {"_type": "Float8PackingFormat", "_data": "SPARSE_2D_DATA_2D_METADATA"}, )") +
-      R"("granularity": )" + kPerRow + "}");
-  EXPECT_NE(error_of([&] {
-              quantize_tensor(weight(DType::kBFloat16, 16, 32), *c);
-            }).find("SPARSE_2D_DATA_2D_METADATA"),
+std::string error_of_packing(std::string_view packing, std::string_view granularity) {
+  const auto c = dynamic(fmt::format(
+      R"({{"packing_format": {{"_type": "Float8PackingFormat", "_data": "{}"}}, "granularity": {}}})",
+      packing, granularity));
+  return error_of([&] { quantize_tensor(weight(DType::kBFloat16, 16, 32), *c); });
+}
+
+TEST(Float8DynamicConfig, SparsePackingWantsAPrunedWeightPerRow) {
+  EXPECT_NE(error_of_packing("SPARSE_2D_DATA_2D_METADATA", kPerRow).find("prune the weight first"),
+            std::string::npos);
+  EXPECT_NE(error_of_packing("SPARSE_2D_DATA_2D_METADATA", "null").find("takes PerRow granularity"),
+            std::string::npos);
+  EXPECT_NE(error_of_packing("SPARSE_1D_DATA_1D_METADATA", kPerRow).find("ROCm"),
             std::string::npos);
 }
 
