@@ -26,7 +26,8 @@ inline void PrintTo(const LinearCase& c, std::ostream* out) { *out << c.name; }
 
 const std::vector<LinearCase>& linear_cases();
 
-/// Values of a normal distribution, the same for a seed on every machine.
+/// Evenly distributed values around 0 with this standard deviation, the same for a seed on every
+/// machine.
 Tensor random_tensor(DType dtype, Shape shape, unsigned seed, float deviation);
 
 /// A weight as linears get it; `quantized` is null for the plain case.

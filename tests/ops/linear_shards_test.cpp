@@ -21,7 +21,7 @@ namespace torchao_cpp::ops {
 namespace {
 
 constexpr std::int64_t kN = 512;
-constexpr std::int64_t kK = 2048;
+constexpr std::int64_t kK = 1024;
 constexpr int kRanks = 4;
 
 std::vector<LinearCase> quantized_cases() {
