@@ -26,13 +26,15 @@ struct CheckpointEntry {
   std::optional<TensorParts> parts;   ///< Set when quantized; not yet checked against its class.
 };
 
-/// A directory or a single .safetensors file, memory-mapped and validated: safetensors container rules, shard index,
-/// torchao's flattened form (torchao 0.14 and >= 0.15 spellings). Immutable and safe to read from many threads. Tensors
-/// borrow from the mapping and keep it alive.
+/// A directory or a single file, memory-mapped and validated: safetensors with torchao's flattened form (torchao 0.14 and
+/// >= 0.15 spellings), or the .bin files of torch.save with torchao's tensor classes of 0.7 to 0.18. Immutable and safe to
+/// read from many threads. Tensors borrow from the mapping where they can, and keep it alive.
 class TORCHAO_CPP_EXPORT Checkpoint {
  public:
-  /// `path`: a model folder (model.safetensors, or model.safetensors.index.json with its shards) or one .safetensors file.
-  /// Throws IoError (absent, unreadable) or CheckpointError (kinds st.*, index.*, ao.*), naming file and entry.
+  /// `path`: a model folder (model.safetensors, or model.safetensors.index.json with its shards; without these the same of
+  /// pytorch_model.bin) or one file (.bin, .pt and .pth are torch's, all others safetensors).
+  /// Throws IoError (absent, unreadable) or CheckpointError (kinds st.*, zip.*, pickle.*, bin.*, index.*, ao.*), naming
+  /// file and entry.
   explicit Checkpoint(const std::filesystem::path& path);
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;

@@ -15,17 +15,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-[[noreturn]] void fail_bin(const fs::path& path) {
-  throw CheckpointError(
-      fmt::format("{}: PyTorch's .bin form is not read by this version; convert the model to safetensors", path.string()),
-      "bin.unsupported");
-}
-
-bool is_pytorch_file(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  return extension == ".bin" || extension == ".pt" || extension == ".pth";
-}
-
 bool has_name(const fs::path& path) {
   std::error_code error;
   return fs::exists(fs::symlink_status(path, error));
@@ -40,15 +29,10 @@ std::string read_text(const fs::path& path) {
 
 CheckpointFiles CheckpointFiles::open(const fs::path& path) {
   std::error_code error;
-  const fs::file_status status = fs::status(path, error);
-  if (!fs::exists(status)) {
-    throw IoError(fmt::format("{}: {}", path.string(), error ? error.message() : "No such file or directory"));
-  }
   CheckpointFiles result;
-  if (fs::is_directory(status)) {
+  if (fs::is_directory(path, error)) {
     result.open_folder(path);
   } else {
-    if (is_pytorch_file(path)) fail_bin(path);
     result.add_file(path, path.string());
   }
   return result;
@@ -66,9 +50,6 @@ void CheckpointFiles::open_folder(const fs::path& folder) {
   } else if (has_index) {
     open_shards(folder);
   } else {
-    for (const char* name : {"pytorch_model.bin", "pytorch_model.bin.index.json"}) {
-      if (has_name(folder / name)) fail_bin(folder / name);
-    }
     throw IoError(fmt::format("{}: has neither {} nor {}; expected a model folder or one .safetensors file",
                               folder.string(), kSingleFileName, kIndexFileName));
   }

@@ -24,7 +24,7 @@ struct FlatTensor {
 
 /// All safetensors files of a checkpoint, opened and checked against the index. Knows no torchao.
 struct CheckpointFiles {
-  /// `path`: a model folder or one file. Throws IoError or CheckpointError (st.*, index.*, bin.unsupported).
+  /// `path`: a model folder or one file. Throws IoError or CheckpointError (st.*, index.*).
   static CheckpointFiles open(const std::filesystem::path& path);
 
   std::vector<std::unique_ptr<const SafetensorsFile>> files;  ///< Shards by file name.

@@ -76,11 +76,11 @@ TEST_F(CheckpointTest, AbsentOrUnreadablePathsAreIoErrors) {
   EXPECT_THROW(Checkpoint(scratch_ / "pipe"), IoError);
 }
 
-TEST_F(CheckpointTest, NamesTheBinForm) {
+TEST_F(CheckpointTest, NamesTheFormsThatAFolderMayHave) {
+  EXPECT_THAT(message_of([&] { Checkpoint(scratch_.path()); }), HasSubstr("model.safetensors.index.json, pytorch_model.bin and pytorch_model.bin.index.json"));
   write_text(scratch_ / "pytorch_model.bin", "PK");
-  EXPECT_EQ(folder_kind(), "bin.unsupported");
-  EXPECT_EQ(kind_of([&] { Checkpoint(scratch_ / "pytorch_model.bin"); }), "bin.unsupported");
-  EXPECT_THAT(message_of([&] { Checkpoint(scratch_.path()); }), HasSubstr("convert the model to safetensors"));
+  EXPECT_EQ(folder_kind(), "zip.malformed");
+  EXPECT_EQ(kind_of([&] { Checkpoint(scratch_ / "pytorch_model.bin"); }), "zip.malformed");
 }
 
 TEST_F(CheckpointTest, BorrowsAlignedTensorsAndCopiesOthers) {

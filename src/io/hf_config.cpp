@@ -256,6 +256,11 @@ void HfConfig::require_decoder_sizes() const {
                                   where, hidden_size, num_attention_heads),
                       "validation");
   }
+  if (num_attention_heads > kLargestSize / head_dim) {
+    throw ConfigError(fmt::format("{}: num_attention_heads is {} and head_dim {}; expected a product of at most {}", where,
+                                  num_attention_heads, head_dim, kLargestSize),
+                      "validation");
+  }
 }
 
 }  // namespace torchao_cpp

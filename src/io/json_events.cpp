@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/json_problems.h"
 #include "io/quoted_name.h"
 
 namespace torchao_cpp {
@@ -35,7 +36,8 @@ class JsonEvents::Adapter {
   }
   template <typename Exception>
   bool parse_error(std::size_t, const std::string&, const Exception& error) {
-    return events_.refuse("syntax", error.what());
+    JsonProblem problem = problem_of_json_library(error);
+    return events_.refuse(problem.kind, std::move(problem.message));
   }
 
  private:
@@ -58,11 +60,8 @@ class JsonEvents::Adapter {
 std::optional<JsonProblem> JsonEvents::parse(std::string_view text) {
   problem_.reset();
   open_.clear();
-  // The library takes a NUL for the end of the text and skips a byte order mark.
-  if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
-    refuse("syntax", fmt::format("a NUL byte at offset {}", at));
-  } else if (text.starts_with("\xEF\xBB\xBF")) {
-    refuse("syntax", "a byte order mark at offset 0");
+  if (auto problem = find_forbidden_json_bytes(text)) {
+    refuse(problem->kind, std::move(problem->message));
   } else {
     Adapter adapter(*this);
     const bool whole = Json::sax_parse(text.begin(), text.end(), &adapter);

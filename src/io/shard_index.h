@@ -13,8 +13,10 @@ namespace torchao_cpp {
 
 inline constexpr std::string_view kSingleFileName = "model.safetensors";
 inline constexpr std::string_view kIndexFileName = "model.safetensors.index.json";
+inline constexpr std::string_view kTorchSingleFileName = "pytorch_model.bin";
+inline constexpr std::string_view kTorchIndexFileName = "pytorch_model.bin.index.json";
 
-/// model.safetensors.index.json, checked by itself.
+/// model.safetensors.index.json or pytorch_model.bin.index.json, checked by itself.
 struct ShardIndex {
   std::vector<std::pair<std::string, std::string>> weight_map;  ///< Key to plain file name, in file order.
   std::optional<std::uint64_t> total_size;                      ///< metadata.total_size; informative only.

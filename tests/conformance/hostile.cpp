@@ -46,10 +46,6 @@ Outcome read_everything(const std::filesystem::path& path) {
 }
 
 void run_file(const std::filesystem::path& path, const std::string& name, const std::string& expect, Report& report) {
-  if (name.ends_with(".bin")) {
-    report.skip(name, ".bin reading is not in this version");
-    return;
-  }
   if (!std::filesystem::exists(path)) {
     report.fail(name, "the manifest lists it, but it does not exist");
     return;

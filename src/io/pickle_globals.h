@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "torchao_cpp/dtype.h"
+
+namespace torchao_cpp {
+
+/// What a global of a pickle may be used for. There is no general "call": each role has its own
+/// handler.
+enum class PickleRole : std::uint8_t {
+  kOrderedDict,
+  kSize,       ///< torch.Size
+  kDevice,     ///< torch.device
+  kGetLayout,  ///< torch.serialization._get_layout
+  kDType,      ///< A constant, never called.
+  kStorage,    ///< A storage class with a dtype; only inside a persistent id.
+  kUntypedStorage,
+  kRebuildTensorV2,
+  kRebuildTensorV3,
+  kRebuildParameter,
+  kRebuildFromType,
+  kRebuildWrapperSubclass,  ///< Only as an argument of kRebuildFromType.
+  kParameter,               ///< As the one above.
+  kTensorClass,             ///< A tensor subclass; as the one above.
+  kEnum,
+  kDataclass,   ///< NEWOBJ without arguments, then BUILD with its fields.
+  kNamedTuple,  ///< NEWOBJ with its fields.
+  kFunction,    ///< A name to map, never called.
+};
+
+/// One (module, name) pair that a pickle may hold.
+struct PickleGlobal {
+  std::string_view module;
+  std::string_view name;
+  PickleRole role;
+  DType dtype = DType::kFloat32;  ///< Of kDType and kStorage.
+};
+
+/// The closed list of globals: the containers and constants of torch.save, torchao's classes and
+/// what their instances hold. Null unless both strings are equal to those of one entry: no
+/// prefixes, no trimming, no walk along dots.
+const PickleGlobal* find_pickle_global(std::string_view module, std::string_view name) noexcept;
+
+/// True for a class of torchao <= 0.15 whose packing depends on a device and is not public.
+bool is_unsupported_legacy_class(std::string_view module, std::string_view name) noexcept;
+
+/// The member of an enum of the closed list that has this value, spelt as in torchao's safetensors
+/// metadata
+/// ("SYMMETRIC"); nullopt when there is none.
+std::optional<std::string> enum_member_name(const PickleGlobal& type, std::int64_t value);
+std::optional<std::string> enum_member_name(const PickleGlobal& type, std::string_view value);
+
+}  // namespace torchao_cpp
