@@ -46,6 +46,10 @@ asan: deps  ## Build and test under the address and undefined-behaviour sanitize
 	cmake --build --preset asan --parallel $(JOBS)
 	$(ASAN_ENV) $(CTEST) --test-dir build-asan
 
+.PHONY: fuzz
+fuzz:  ## Build the fuzz targets with clang and run each MINUTES (default 1) (build-fuzz/)
+	DEPS=$(DEPS) scripts/fuzz.sh $(or $(MINUTES),1) $(TARGETS)
+
 .PHONY: install
 install: build  ## Install to PREFIX (default /usr/local)
 	cmake --install build --prefix $(PREFIX)
@@ -61,4 +65,4 @@ format:  ## Format the sources in place with clang-format
 
 .PHONY: clean
 clean:  ## Remove the build folders
-	rm -rf build build-asan build-debug build-shared build-tsan
+	rm -rf build build-asan build-debug build-fuzz build-shared build-tsan

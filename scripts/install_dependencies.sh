@@ -1,6 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Installs what building torchao.cpp needs from Debian's packages; installs only what is missing.
+# usage: install_dependencies.sh [--fuzz]
+# Installs what building torchao.cpp needs from Debian's packages; installs only what is missing. --fuzz: also clang and
+# what libFuzzer needs.
 # Runs as root or through sudo. Does nothing, quickly, when everything is there.
 set -euo pipefail
 
@@ -16,6 +18,13 @@ packages=(
   libgtest-dev libgmock-dev                       # tests
   libbenchmark-dev                                # benchmarks
 )
+
+for argument in "$@"; do
+  case $argument in
+    --fuzz) packages+=(clang libclang-rt-dev libomp-dev) ;;  # the compiler, libFuzzer and sanitizers, OpenMP
+    *) printf '%s\n' "usage: install_dependencies.sh [--fuzz]" >&2; exit 2 ;;
+  esac
+done
 
 say() { printf '%s\n' "install_dependencies: $*"; }
 

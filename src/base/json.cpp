@@ -9,6 +9,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/json_problems.h"
 #include "torchao_cpp/error.h"
 
 namespace torchao_cpp {
@@ -57,8 +58,8 @@ class JsonBuilder final : public nlohmann::json_sax<Json> {
   }
   bool parse_error(std::size_t /*position*/, const std::string& /*token*/,
                    const Json::exception& e) override {
-    const std::string message = e.what();
-    return refuse(message.find("UTF-8") != std::string::npos ? "utf8" : "syntax", message);
+    problem_ = problem_of_json_library(e);
+    return false;
   }
 
  private:
@@ -134,12 +135,28 @@ void append_python(std::string& out, const Json& value, int indent, int level) {
 
 }  // namespace
 
+std::optional<JsonProblem> find_forbidden_json_bytes(std::string_view text) {
+  if (const std::size_t at = text.find('\0'); at != std::string_view::npos) {
+    return JsonProblem{"syntax", fmt::format("a NUL byte at offset {}", at)};
+  }
+  if (text.starts_with("\xEF\xBB\xBF")) {
+    return JsonProblem{"syntax", "a byte order mark at offset 0"};
+  }
+  return std::nullopt;
+}
+
+JsonProblem problem_of_json_library(const std::exception& error) {
+  const std::string message = error.what();
+  return {message.find("UTF-8") != std::string::npos ? "utf8" : "syntax", message};
+}
+
 std::optional<JsonProblem> try_parse_json(std::string_view text, Json& out,
                                           const JsonLimits& limits) {
   if (text.size() > limits.max_bytes) {
     return JsonProblem{"size", fmt::format("JSON of {} bytes; at most {} are read", text.size(),
                                            limits.max_bytes)};
   }
+  if (auto problem = find_forbidden_json_bytes(text)) return problem;
   JsonBuilder builder(limits.max_depth);
   if (!Json::sax_parse(text, &builder)) return builder.take_problem();
   out = builder.take();

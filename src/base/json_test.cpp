@@ -40,6 +40,9 @@ TEST(Json, RefusesWhatIsNoJson) {
                            "01", "1e999", "\xEF\xBB\xBF{}x"})
     EXPECT_EQ(problem_kind(text), "syntax") << text;
   EXPECT_EQ(problem_kind("\"\xff\""), "utf8");
+  EXPECT_EQ(problem_kind("\xEF\xBB\xBF{}"), "syntax");
+  EXPECT_EQ(problem_kind(std::string_view("{}\0", 3)), "syntax");
+  EXPECT_EQ(problem_kind(std::string_view("{}\0 and more", 12)), "syntax");
 }
 
 TEST(Json, BoundsDepthAndSize) {

@@ -1,21 +1,34 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "selection/fqn_rules.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
+
+#include "torchao_cpp/error.h"
 
 namespace torchao_cpp {
 namespace {
 
 constexpr std::string_view kRegexPrefix = "re:";
+// An honest pattern takes some hundred bytes.
+constexpr std::size_t kMostPatternBytes = std::size_t{64} << 20;
 
 }  // namespace
 
 FqnRules::FqnRules(ConfigPtr config) : config_(std::move(config)) {
+  std::size_t pattern_bytes = 0;
   for (const Entry& entry : config_->fqn_to_config()) {
     const std::string& key = entry.first;
     by_name_.emplace(key, &entry);
     if (key.starts_with(kRegexPrefix)) {
       patterns_.push_back({&entry, PythonRegex(std::string_view(key).substr(kRegexPrefix.size()), key)});
+      pattern_bytes += patterns_.back().regex.compiled_bytes();
+      if (pattern_bytes > kMostPatternBytes) {
+        throw ConfigError(fmt::format("the \"re:\" keys up to '{}' take more than {} bytes compiled; expected fewer or shorter ones",
+                                      key, kMostPatternBytes),
+                          "validation");
+      }
     } else if (entry.second == nullptr && key != "_default") {
       null_names_.push_back(key);
     }

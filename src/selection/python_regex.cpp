@@ -80,4 +80,10 @@ bool PythonRegex::matches(std::string_view text) const {
   throw ConfigError(fmt::format("the key '{}' cannot be matched against '{}': {}", key_, text, error_text(result)), "validation");
 }
 
+std::size_t PythonRegex::compiled_bytes() const noexcept {
+  std::size_t size = 0;
+  pcre2_pattern_info(code_->code.get(), PCRE2_INFO_SIZE, &size);
+  return size;
+}
+
 }  // namespace torchao_cpp

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -21,6 +22,9 @@ class PythonRegex {
   /// True when the whole of `text` (UTF-8) matches. Throws ConfigError (validation) when that takes more steps than a layer name
   /// can need: a pattern such as (a+)+b would run forever.
   bool matches(std::string_view text) const;
+
+  /// Memory of the compiled pattern, which repeats such as ((ab){80}){60} make far longer than its text.
+  std::size_t compiled_bytes() const noexcept;
 
  private:
   struct Code;

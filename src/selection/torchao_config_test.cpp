@@ -115,6 +115,13 @@ TEST(FqnRules, ABadPatternIsAnErrorThatNamesTheKey) {
   }
 }
 
+TEST(FqnRules, PatternsThatCompileToVeryMuchAreRefused) {
+  const std::string long_repeat = "re:(?:(?:ab){80}){60}";
+  Rules rules;
+  for (int i = 0; i < 5000; ++i) rules.emplace_back(long_repeat + std::to_string(i), "A");
+  EXPECT_THROW(rules_of(rules), ConfigError);
+}
+
 TEST(Decide, WithoutAConfigNothingIsQuantized) {
   expect_decision(TorchAOConfig(nullptr, {"a"}, false), "a", "null", Source::kNoQuantization, "");
 }

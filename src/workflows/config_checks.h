@@ -20,6 +20,15 @@ inline bool has_type(const Json& value, std::initializer_list<std::string_view> 
   return std::find(types.begin(), types.end(), got) != types.end();
 }
 
+/// Member `name` of the `_data` of a granularity, or `absent` where it has none; null where the value has no `_data` object,
+/// which a file may leave out.
+inline Json granularity_member(const Json& granularity, const std::string& name, Json absent) {
+  const auto data = granularity.find("_data");
+  if (data == granularity.end() || !data->is_object()) return nullptr;
+  const auto member = data->find(name);
+  return member == data->end() ? absent : *member;
+}
+
 /// True for {"_type": enum_type, "_data": one of `members`}.
 inline bool is_enum_member(const Json& value, std::string_view enum_type,
                            std::initializer_list<std::string_view> members) {

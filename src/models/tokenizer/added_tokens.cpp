@@ -68,18 +68,17 @@ AddedToken read_token(const Json& json, std::string_view where) {
 
 void TokenFinder::add(const AddedToken& token, std::string_view content) {
   if (content.empty()) return;
-  auto& row = by_first_byte_[content.front()];
-  const auto is_shorter = [&](const auto& entry) { return entry.first.size() < content.size(); };
-  row.emplace(std::find_if(row.begin(), row.end(), is_shorter), std::string(content),
-              tokens_.size());
+  // Contents that normalization makes equal belong to the first token.
+  by_first_byte_[content.front()][content.size()].emplace(content, tokens_.size());
   tokens_.push_back(token);
 }
 
 std::optional<TokenFinder::Match> TokenFinder::match_at(std::string_view text) const {
   const auto row = by_first_byte_.find(text.front());
   if (row == by_first_byte_.end()) return std::nullopt;
-  for (const auto& [content, token] : row->second) {
-    if (text.starts_with(content)) return Match{content.size(), token};
+  for (const auto& [length, index_of_content] : row->second) {
+    const auto found = index_of_content.find(text.substr(0, length));
+    if (found != index_of_content.end()) return Match{length, found->second};
   }
   return std::nullopt;
 }

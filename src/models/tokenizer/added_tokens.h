@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -48,9 +50,18 @@ class TokenFinder {
   };
   std::optional<Match> match_at(std::string_view text) const;
 
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(std::string_view text) const noexcept {
+      return std::hash<std::string_view>{}(text);
+    }
+  };
+  using IndexOfContent = std::unordered_map<std::string, std::size_t, Hash, std::equal_to<>>;
+
   std::vector<AddedToken> tokens_;
-  /// First byte -> (content, index in tokens_), longest first.
-  std::unordered_map<char, std::vector<std::pair<std::string, std::size_t>>> by_first_byte_;
+  /// First byte -> length of the content, longest first -> content -> index in tokens_. A file may
+  /// hold very many tokens, so none is looked for one by one.
+  std::unordered_map<char, std::map<std::size_t, IndexOfContent, std::greater<>>> by_first_byte_;
 };
 
 /// The "added_tokens" of tokenizer.json. Immutable; safe from many threads.

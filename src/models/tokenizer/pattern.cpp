@@ -140,6 +140,9 @@ struct Pattern::Compiled {
 
 namespace {
 
+// Steps of one match that cost nothing of the text's budget; an honest match takes some dozens.
+constexpr std::uint64_t kFreeSteps = 10'000;
+
 /// One search over one text.
 class Search {
  public:
@@ -147,24 +150,17 @@ class Search {
       : code_(code),
         text_(text),
         data_(pcre2_match_data_create_from_pattern(code, nullptr)),
-        context_(pcre2_match_context_create(nullptr)) {
+        context_(pcre2_match_context_create(nullptr)),
+        // Enough for a linear pattern over the whole text, far from what an exploding one takes.
+        budget_(std::min<std::uint64_t>(10'000'000 + 16 * static_cast<std::uint64_t>(text.size()),
+                                        UINT32_MAX)) {
     if (!data_ || !context_) throw std::bad_alloc();
-    // Enough for a linear pattern over the whole text, far from what an exploding one takes.
-    const std::uint64_t limit = 10'000'000 + 16 * static_cast<std::uint64_t>(text.size());
-    pcre2_set_match_limit(context_.get(),
-                          static_cast<std::uint32_t>(std::min<std::uint64_t>(limit, UINT32_MAX)));
     pcre2_set_heap_limit(context_.get(), 256 * 1024);  // KiB
   }
 
   /// The next match from `start` on.
   std::optional<PatternPart> next(std::size_t start) {
-    const auto* subject = reinterpret_cast<PCRE2_SPTR>(text_.data());
-    int rc = pcre2_match(code_, subject, text_.size(), start, PCRE2_NO_UTF_CHECK, data_.get(),
-                         context_.get());
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT) {
-      rc = pcre2_match(code_, subject, text_.size(), start, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
-                       data_.get(), context_.get());
-    }
+    const int rc = match_within_budget(start);
     if (rc == PCRE2_ERROR_NOMATCH) return std::nullopt;
     if (rc < 0)
       throw Error(fmt::format("tokenizer: splitting the text stopped at byte {}: {}", start,
@@ -178,10 +174,32 @@ class Search {
   }
 
  private:
+  // PCRE2 limits the steps of one match, but does not tell how many it took. So a match begins with
+  // few and gets more only on account of the whole text: a pattern that almost explodes at every
+  // character is stopped as well.
+  int match_within_budget(std::size_t start) {
+    for (std::uint64_t limit = kFreeSteps;; limit = std::min(8 * limit, budget_)) {
+      pcre2_set_match_limit(context_.get(), static_cast<std::uint32_t>(limit));
+      const int rc = match(start);
+      if (rc != PCRE2_ERROR_MATCHLIMIT || limit >= budget_) return rc;
+      budget_ -= limit;
+    }
+  }
+
+  int match(std::size_t start) {
+    const auto* subject = reinterpret_cast<PCRE2_SPTR>(text_.data());
+    const int rc = pcre2_match(code_, subject, text_.size(), start, PCRE2_NO_UTF_CHECK, data_.get(),
+                               context_.get());
+    if (rc != PCRE2_ERROR_JIT_STACKLIMIT) return rc;
+    return pcre2_match(code_, subject, text_.size(), start, PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                       data_.get(), context_.get());
+  }
+
   const pcre2_code* code_;
   std::string_view text_;
   std::unique_ptr<pcre2_match_data, FreeMatchData> data_;
   std::unique_ptr<pcre2_match_context, FreeMatchContext> context_;
+  std::uint64_t budget_;
 };
 
 /// Collects matches and fills the gaps between them.

@@ -16,6 +16,16 @@ namespace {
 constexpr std::string_view kGpt2Pattern =
     R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
 
+// Real files have at most four. Each step of a pre-tokenizer holds a compiled pattern, and each
+// form of a normalizer is applied to every added token.
+constexpr std::size_t kMostSteps = 64;
+
+void check_count(std::size_t count, std::string_view where) {
+  if (count < kMostSteps) return;
+  throw UnsupportedError(
+      fmt::format("{}: has more than {} steps, which is not supported", where, kMostSteps));
+}
+
 template <typename T>
 using NameTable = std::array<std::pair<std::string_view, T>, 5>;
 
@@ -117,6 +127,7 @@ void Normalizer::add(const Json& json, std::string_view where) {
     throw UnsupportedError(
         fmt::format("{}: the type '{}' is not supported; expected NFC, NFD, NFKC, NFKD or Sequence",
                     where, type));
+  check_count(forms_.size(), where);
   forms_.push_back(*form);
 }
 
@@ -134,7 +145,15 @@ void PreTokenizer::add(const Json& json, std::string_view where) {
   const std::string type = string_field(json, "type", where);
   if (type == "Sequence") {
     for (const Json& child : array_field(json, "pretokenizers", where)) add(child, where);
-  } else if (type == "ByteLevel") {
+    return;
+  }
+  check_count(steps_.size(), where);
+  if (type == "ByteLevel") {
+    // The characters of a byte-level text are bytes again to another one: each would double the
+    // text.
+    if (std::any_of(steps_.begin(), steps_.end(),
+                    [](const auto& step) { return std::holds_alternative<ByteLevel>(step); }))
+      throw UnsupportedError(fmt::format("{}: a second ByteLevel is not supported", where));
     steps_.emplace_back(ByteLevel{bool_field(json, "add_prefix_space", true, where),
                                   bool_field(json, "use_regex", true, where),
                                   Pattern::regex(kGpt2Pattern, where)});

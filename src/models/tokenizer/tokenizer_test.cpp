@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -161,6 +162,42 @@ TEST(Tokenizer, ExplodingPatternIsAnError) {
   const TokenizerFolder folder(json);
   const Tokenizer tokenizer(folder.path());
   EXPECT_THROW(tokenizer.encode(std::string(5000, 'a') + "c"), Error);
+}
+
+TEST(Tokenizer, PatternThatAlmostExplodesAtEveryWordIsAnError) {
+  Json json = small_tokenizer();
+  json["pre_tokenizer"] = Json::parse(
+      R"({"type":"Split","pattern":{"Regex":"(a+)+c|."},"behavior":"Isolated","invert":false})");
+  const TokenizerFolder folder(json);
+  const Tokenizer tokenizer(folder.path());
+  std::string text;
+  for (int i = 0; i < 2000; ++i) text += std::string(20, 'a') + ' ';
+  EXPECT_THROW(tokenizer.encode(text), Error);
+}
+
+TEST(Tokenizer, StepsThatMultiplyTheTextAreRefused) {
+  const Json byte_level = small_tokenizer()["pre_tokenizer"];
+  Json json = small_tokenizer();
+  json["pre_tokenizer"] = {{"type", "Sequence"}, {"pretokenizers", {byte_level, byte_level}}};
+  EXPECT_THROW(Tokenizer(TokenizerFolder(json).path()), UnsupportedError);
+  json = small_tokenizer();
+  json["normalizer"] = {{"type", "Sequence"},
+                        {"normalizers", std::vector<Json>(65, Json{{"type", "NFKD"}})}};
+  EXPECT_THROW(Tokenizer(TokenizerFolder(json).path()), UnsupportedError);
+}
+
+TEST(Tokenizer, ManyAddedTokensTakeNearlyLinearTime) {
+  Json json = small_tokenizer();
+  for (int i = 0; i < 100'000; ++i) {
+    const std::string content =
+        fmt::format("<{}{}>", std::string(static_cast<std::size_t>(i % 97), 'x'), i);
+    json["added_tokens"].push_back({{"id", 100 + i}, {"content", content}, {"special", true}});
+  }
+  const auto start = std::chrono::steady_clock::now();
+  const TokenizerFolder folder(json);
+  const Tokenizer tokenizer(folder.path());
+  EXPECT_THAT(tokenizer.encode("<xx99>"), testing::ElementsAre(199));
+  EXPECT_LT(std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(), 30);
 }
 
 TEST(Tokenizer, ChatMlMessage) {

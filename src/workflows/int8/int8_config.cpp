@@ -94,7 +94,7 @@ void check_granularities(const Json& field) {
         "Unsupported activation granularity type: {}. Only PerTensor and PerRow are supported.",
         printed(activation)));
   }
-  if (has_type(activation, {"PerRow"}) && activation["_data"].value("dim", Json(-1)) != -1) {
+  if (has_type(activation, {"PerRow"}) && granularity_member(activation, "dim", -1) != -1) {
     fail(fmt::format("Only PerRow(dim=-1) is supported for activation quantization, got {}",
                      printed(activation)));
   }

@@ -56,7 +56,7 @@ void check_granularity(const ConfigData& data, const std::string& field) {
   if (!has_type(value, {"PerAxis", "PerGroup"})) {
     fail(fmt::format("{} must be PerAxis or PerGroup, but got {}", field, printed(value)));
   }
-  if (has_type(value, {"PerAxis"}) && value["_data"].value("axis", Json()) != 0) {
+  if (has_type(value, {"PerAxis"}) && granularity_member(value, "axis", nullptr) != 0) {
     fail(fmt::format("axis must be 0 with PerAxis, but got {}", printed(value)));
   }
 }
