@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <filesystem>
 #include <map>
@@ -13,7 +14,8 @@
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/llm.h"
 
-/// `torchao quantize` and `torchao dequantize`: a model folder in, a model folder out.
+/// `torchao quantize`, `torchao dequantize` and `torchao convert`: a model folder in, a model
+/// folder out.
 namespace torchao_cpp::cli {
 namespace {
 
@@ -23,6 +25,7 @@ struct Arguments {
   std::string quantization;
   std::vector<std::string> skip;
   std::string dtype;
+  std::string to{kConvertTarget};
   int threads = 0;
   bool json = false;
 
@@ -85,6 +88,53 @@ void print_as_text(const ConvertReport& report, const std::string& destination) 
                                        format_bytes(report.bytes_after), ratio));
 }
 
+void print_as_json(const ConvertModelReport& report, const Arguments& arguments) {
+  Json rows = Json::array();
+  for (const ConvertModelReport::Row& row : report.rows) {
+    rows.push_back({{"fqn", row.fqn},
+                    {"class_before", row.class_before},
+                    {"class_after", row.class_after},
+                    {"changes", row.changes},
+                    {"bytes_before", row.bytes_before},
+                    {"bytes_after", row.bytes_after}});
+  }
+  Json classes = Json::array();
+  for (const ConvertModelReport::ClassTotal& total : report.classes) {
+    classes.push_back({{"class_before", total.class_before},
+                       {"class_after", total.class_after},
+                       {"changes", total.changes},
+                       {"count", total.count},
+                       {"bytes_before", total.bytes_before},
+                       {"bytes_after", total.bytes_after}});
+  }
+  print_json({{"destination", arguments.destination},
+              {"to", arguments.to},
+              {"form_before", report.form_before},
+              {"form_after", report.form_after},
+              {"classes", std::move(classes)},
+              {"weights", std::move(rows)},
+              {"bytes_before", report.bytes_before},
+              {"bytes_after", report.bytes_after},
+              {"notices", report.notices}});
+}
+
+void print_as_text(const ConvertModelReport& report, const Arguments& arguments) {
+  Table table({{"class"}, {"weights", true}, {"before", true}, {"after", true}, {"what changed"}});
+  const bool same_form = report.form_before == report.form_after;
+  const std::string unchanged = same_form ? "nothing" : "the form alone";
+  for (const ConvertModelReport::ClassTotal& t : report.classes) {
+    table.add({t.class_after, format_count(t.count), format_bytes(t.bytes_before),
+               format_bytes(t.bytes_after),
+               t.changes.empty() ? unchanged : fmt::format("{}", fmt::join(t.changes, "; "))});
+  }
+  const std::string form =
+      same_form ? report.form_after : report.form_before + " -> " + report.form_after;
+  write_out(table.text() +
+            fmt::format("\nform: {}\nall values are the same bit for bit\nwrote {}: {} -> {}\n",
+                        form, printable(arguments.destination), format_bytes(report.bytes_before),
+                        format_bytes(report.bytes_after)));
+}
+
 int finish(const ConvertReport& report, const Arguments& arguments) {
   write_notes(report.notices);
   if (arguments.json) {
@@ -124,6 +174,23 @@ int run_dequantize(const Arguments& arguments) {
   return finish(report, arguments);
 }
 
+int run_convert(const Arguments& arguments) {
+  if (arguments.threads > 0) set_threads(arguments.threads);
+  check_destination(arguments.destination);
+  ProgressBar bar;
+  const ConvertModelReport report =
+      convert_model(arguments.source, arguments.destination,
+                    {.progress = progress_to(bar), .cancelled = &watch_interrupts()});
+  bar.clear();
+  write_notes(report.notices);
+  if (arguments.json) {
+    print_as_json(report, arguments);
+  } else {
+    print_as_text(report, arguments);
+  }
+  return 0;
+}
+
 }  // namespace
 
 void add_quantize(CLI::App& app, Command& chosen) {
@@ -147,6 +214,18 @@ void add_dequantize(CLI::App& app, Command& chosen) {
                       "dtype of the result: f32, f16 or bf16 (default: the weights' own)");
   command->callback(
       [arguments, &chosen] { chosen = [arguments] { return run_dequantize(*arguments); }; });
+}
+
+void add_convert(CLI::App& app, Command& chosen) {
+  auto arguments = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand(
+      "convert", "Rewrite a checkpoint of an older torchao in today's form, values unchanged");
+  arguments->declare(*command);
+  command->add_option("--to", arguments->to, "Form to write")
+      ->check(CLI::IsMember({std::string(kConvertTarget)}))
+      ->capture_default_str();
+  command->callback(
+      [arguments, &chosen] { chosen = [arguments] { return run_convert(*arguments); }; });
 }
 
 }  // namespace torchao_cpp::cli

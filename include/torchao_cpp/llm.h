@@ -141,6 +141,112 @@ TORCHAO_CPP_EXPORT ConvertReport dequantize_model(const std::filesystem::path& s
                                                   std::optional<DType> dtype, const ProgressCallback& progress = nullptr,
                                                   const std::atomic<bool>* cancelled = nullptr);
 
+/// The form that convert_model writes: flattened safetensors as torchao 0.18 reads and writes them.
+inline constexpr std::string_view kConvertTarget = "torchao-0.18";
+
+struct ConvertModelOptions {
+  ProgressCallback progress;
+  const std::atomic<bool>* cancelled = nullptr;  ///< Set by a signal handler: stops cleanly with Error kind "cancelled".
+};
+
+/// What convert_model did.
+struct ConvertModelReport {
+  /// One parameter.
+  struct Row {
+    std::string fqn;
+    std::string class_before;  ///< "Tensor" for a plain one.
+    std::string class_after;
+    std::vector<std::string> changes;  ///< Phrases: "attribute 'reduce_range' added"; empty = nothing but the form.
+    std::int64_t bytes_before = 0;
+    std::int64_t bytes_after = 0;
+  };
+  /// Parameters of equal classes and changes together, in the order of the first of each.
+  struct ClassTotal {
+    std::string class_before;
+    std::string class_after;
+    std::vector<std::string> changes;
+    std::int64_t count = 0;
+    std::int64_t bytes_before = 0;
+    std::int64_t bytes_after = 0;
+  };
+  std::string form_before;  ///< "flattened safetensors of torchao 0.14", ...
+  std::string form_after;
+  std::vector<Row> rows;
+  std::vector<ClassTotal> classes;
+  std::int64_t bytes_before = 0;
+  std::int64_t bytes_after = 0;
+  std::vector<std::string> notices;
+};
+
+/// Rewrites the model folder `source`, in any form that Checkpoint reads, as kConvertTarget into the new folder
+/// `destination`: every weight in today's form of its class, quantization_config upgraded where its meaning is defined,
+/// tokenizer files. No value changes: the dequantized weights are compared bit for bit before anything is written under
+/// the final name (the stored parts, where a class cannot be dequantized here).
+/// Nothing is left behind on an error. Throws CheckpointError (kind "convert.changed" for a weight that came out
+/// different), UnsupportedError for a class that torchao 0.18 cannot store, ConfigError, IoError.
+TORCHAO_CPP_EXPORT ConvertModelReport convert_model(const std::filesystem::path& source,
+                                                    const std::filesystem::path& destination,
+                                                    const ConvertModelOptions& options = {});
+
+struct DiffOptions {
+  ProgressCallback progress;
+  const std::atomic<bool>* cancelled = nullptr;  ///< Set by a signal handler: stops with Error kind "cancelled".
+};
+
+/// How far the values of one or more weights B are from those of A, over the elements that are finite in both.
+struct DiffNumbers {
+  std::int64_t numel = 0;
+  double max_abs_error = 0;
+  double mean_abs_error = 0;
+  /// Signal to quantization noise, 10 log10(sum a^2 / sum (a - b)^2): infinite when all values are equal, -infinite when
+  /// A is all zero and B is not, NaN when the two are not finite in different places.
+  double sqnr_db = 0;
+  /// Elements that are NaN or infinite.
+  std::int64_t nonfinite_a = 0;
+  std::int64_t nonfinite_b = 0;
+  /// Elements of which one is not finite and the other is something else.
+  std::int64_t nonfinite_differing = 0;
+  /// All values are equal (0 and -0 are, and so are two NaN).
+  bool is_equal = false;
+};
+
+/// What diff_checkpoints found.
+struct DiffReport {
+  /// A weight of both checkpoints.
+  struct Row {
+    std::string fqn;
+    std::string class_a;  ///< "Int8Tensor", "Tensor"
+    std::string class_b;
+    std::string dtype_a;  ///< Of a plain tensor, or the logical dtype.
+    std::string dtype_b;
+    Shape shape;          ///< Of A.
+    std::string problem;  ///< Why there are no numbers; empty otherwise.
+    DiffNumbers numbers;
+  };
+  std::vector<Row> rows;  ///< In A's order.
+  std::vector<std::string> only_in_a;
+  std::vector<std::string> only_in_b;
+  DiffNumbers total;            ///< Over all weights that have numbers.
+  DiffNumbers total_differing;  ///< Over those among them that are not equal.
+  std::int64_t compared = 0;    ///< Rows that have numbers.
+  std::int64_t equal = 0;       ///< Rows of these whose values are equal.
+  std::vector<std::string> notices;
+};
+
+/// Compares two checkpoints (folders or single files) weight by weight. Quantized weights are dequantized to their own
+/// dtype; all arithmetic is in double. Names are matched as they are: a fused weight and its parts are "only in" one each.
+/// One weight of each is in memory at a time. The result does not depend on the number of threads.
+/// Throws IoError or CheckpointError, kind "diff.nothing" when no weight can be compared.
+TORCHAO_CPP_EXPORT DiffReport diff_checkpoints(const std::filesystem::path& a, const std::filesystem::path& b,
+                                               const DiffOptions& options = {});
+
+/// Positions in report.rows, worst first: no numbers, NaN, then by rising SQNR; in A's order where equal.
+TORCHAO_CPP_EXPORT std::vector<std::size_t> worst_first(const DiffReport& report);
+
+/// A self-contained SVG of 1200 x 600: SQNR by layer, one line for each kind of projection (q_proj, down_proj, ...) that
+/// differs anywhere; where a layer has several of a kind (experts), the worst. Names are escaped; any bytes are accepted.
+TORCHAO_CPP_EXPORT std::string diff_plot(const DiffReport& report, std::string_view name_a, std::string_view name_b);
+
 struct SamplingParams {
   double temperature = 0;      ///< 0 = greedy.
   std::int64_t top_k = 0;      ///< 0 = all.

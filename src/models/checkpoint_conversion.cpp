@@ -2,107 +2,17 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <map>
 
-#include "base/json.h"
+#include "models/conversion.h"
 #include "models/layer_selection.h"
-#include "models/model_folder.h"
 #include "torchao_cpp/error.h"
-#include "torchao_cpp/llm.h"
 
 /// quantize_model and dequantize_model: a checkpoint in, a checkpoint out, one weight at a time.
 namespace torchao_cpp {
 namespace {
 
 namespace fs = std::filesystem;
-
-// What a model folder holds beside weights and config.json; copied as it is.
-constexpr auto kCopiedFiles = std::to_array<std::string_view>(
-    {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-     "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
-     "chat_template.json", "LICENSE", "LICENSE.txt"});
-
-/// The parts that both directions share: reading entries in order, progress, cancelling, the other
-/// files.
-class Conversion {
- public:
-  Conversion(const ModelFolder& folder, const fs::path& destination, std::string_view stage,
-             const ProgressCallback& progress, const std::atomic<bool>* cancelled)
-      : folder_(folder),
-        writer_(destination),
-        stage_(stage),
-        progress_(progress),
-        cancelled_(cancelled) {}
-
-  /// Calls `convert(entry)` for every entry of the checkpoint that is written.
-  template <typename F>
-  void for_each_entry(const F& convert) {
-    std::int64_t done = 0;
-    for (const std::string& fqn : folder_.checkpoint.names()) {
-      check_cancelled();
-      const CheckpointEntry entry = folder_.checkpoint.entry(fqn);
-      const std::int64_t bytes = stored_bytes(entry);
-      if (!is_tied_head(fqn)) convert(entry);
-      done += bytes;
-      if (progress_) progress_(stage_, done, folder_.checkpoint.nbytes());
-    }
-  }
-
-  void add_plain(const std::string& fqn, Tensor tensor) {
-    report_.bytes_after += tensor.nbytes();
-    writer_.add(fqn, std::move(tensor));
-  }
-  void add_quantized(const std::string& fqn, const WeightTensor& weight) {
-    report_.bytes_after += weight.nbytes();
-    writer_.add(fqn, weight.to_parts());
-  }
-  void add_row(ConvertReport::Row row) { report_.rows.push_back(std::move(row)); }
-  void add_notices(const std::vector<std::string>& notices) {
-    report_.notices.insert(report_.notices.end(), notices.begin(), notices.end());
-  }
-
-  ConvertReport finish(const Json& config) {
-    writer_.add_file("config.json", dump_json_python(config, 2) + "\n");
-    for (const std::string_view name : kCopiedFiles) {
-      const fs::path path = folder_.directory / name;
-      std::error_code error;
-      if (fs::is_regular_file(path, error)) writer_.copy_file(path);
-    }
-    writer_.finish([&](std::int64_t done, std::int64_t total) {
-      check_cancelled();
-      if (progress_) progress_("write", done, total);
-    });
-    report_.bytes_before = folder_.checkpoint.nbytes();
-    return std::move(report_);
-  }
-
- private:
-  void check_cancelled() const {
-    if (cancelled_ != nullptr && cancelled_->load())
-      throw Error("cancelled; nothing was written", "cancelled");
-  }
-
-  // A second copy of a tied head would be read as a weight of its own by some loaders.
-  bool is_tied_head(const std::string& fqn) const {
-    return folder_.config.tie_word_embeddings && fqn == std::string(kHeadPrefix) + ".weight";
-  }
-
-  const ModelFolder& folder_;
-  CheckpointWriter writer_;
-  std::string stage_;
-  const ProgressCallback& progress_;
-  const std::atomic<bool>* cancelled_;
-  ConvertReport report_;
-};
-
-void check_folders(const fs::path& source, const fs::path& destination) {
-  std::error_code error;
-  if (fs::equivalent(source, destination, error)) {
-    throw IoError(fmt::format("{}: is the source; expected another folder to write to",
-                              destination.string()));
-  }
-}
 
 void set_dtype(Json& config, DType dtype) {
   bool is_set = false;
@@ -154,13 +64,20 @@ ConvertReport::Row quantize_entry(Conversion& conversion, const CheckpointEntry&
     if (result.weight.quantized) {
       row.weight_class = result.weight.quantized->class_name();
       row.bytes_after = result.weight.quantized->nbytes();
-      conversion.add_quantized(entry.fqn, *result.weight.quantized);
+      conversion.add_quantized(entry.fqn, result.weight.quantized->to_parts());
       return row;
     }
     row.reason = result.reason;
   }
   conversion.add_plain(entry.fqn, weight);
   return row;
+}
+
+ConvertReport finished(Conversion& conversion, const Json& config, ConvertReport report) {
+  conversion.finish(config);
+  report.bytes_before = conversion.bytes_before();
+  report.bytes_after = conversion.bytes_after();
+  return report;
 }
 
 // transformers leaves the head out by itself only while modules_to_not_convert is null.
@@ -177,7 +94,6 @@ TorchAOConfig with_head_skipped(const TorchAOConfig& quantization, bool is_head_
 
 ConvertReport quantize_model(const fs::path& source, const fs::path& destination,
                              const ConvertOptions& options) {
-  check_folders(source, destination);
   check_dtype(options.dtype);
   if (options.quantization.torchao_config() == nullptr)
     throw ConfigError("no quantization config is given", "validation");
@@ -193,13 +109,15 @@ ConvertReport quantize_model(const fs::path& source, const fs::path& destination
   const auto decisions = decide_weights(decoder, quantization);
 
   Conversion conversion(folder, destination, "quantize", options.progress, options.cancelled);
+  ConvertReport report;
   conversion.for_each_entry([&](const CheckpointEntry& entry) {
+    if (conversion.is_tied_head(entry.fqn)) return;
     const Tensor weight = converted(entry.plain, options.dtype);
     const auto decision = decisions.find(entry.fqn);
     if (decision == decisions.end()) {
       conversion.add_plain(entry.fqn, weight);
     } else {
-      conversion.add_row(quantize_entry(conversion, entry, weight, decision->second));
+      report.rows.push_back(quantize_entry(conversion, entry, weight, decision->second));
     }
   });
   Json config = read_json_file(source / "config.json");
@@ -208,32 +126,33 @@ ConvertReport quantize_model(const fs::path& source, const fs::path& destination
       decisions.find(std::string(kHeadPrefix) + ".weight")->second.config != nullptr;
   config["quantization_config"] = Json::parse(
       with_head_skipped(quantization, is_head_quantized).to_quantization_config_json(-1));
-  return conversion.finish(config);
+  return finished(conversion, config, std::move(report));
 }
 
 ConvertReport dequantize_model(const fs::path& source, const fs::path& destination,
                                std::optional<DType> dtype, const ProgressCallback& progress,
                                const std::atomic<bool>* cancelled) {
-  check_folders(source, destination);
   check_dtype(dtype);
   const ModelFolder folder = ModelFolder::open(source);
   Conversion conversion(folder, destination, "dequantize", progress, cancelled);
+  ConvertReport report;
   conversion.for_each_entry([&](const CheckpointEntry& entry) {
+    if (conversion.is_tied_head(entry.fqn)) return;
     if (!entry.parts) {
       conversion.add_plain(entry.fqn, converted(entry.plain, dtype));
       return;
     }
     const WeightTensorPtr weight = loaded_weight_from_parts(*entry.parts, entry.fqn).quantized;
     const Tensor plain = converted(weight->dequantize(), dtype);
-    conversion.add_row({entry.fqn, std::string(weight->class_name()),
-                        fmt::format("dequantized to {}", dtype_name(plain.dtype())),
-                        weight->nbytes(), plain.nbytes()});
+    report.rows.push_back({entry.fqn, std::string(weight->class_name()),
+                           fmt::format("dequantized to {}", dtype_name(plain.dtype())),
+                           weight->nbytes(), plain.nbytes()});
     conversion.add_plain(entry.fqn, plain);
   });
   Json config = read_json_file(source / "config.json");
   if (dtype) set_dtype(config, *dtype);
   config.erase("quantization_config");
-  return conversion.finish(config);
+  return finished(conversion, config, std::move(report));
 }
 
 }  // namespace torchao_cpp

@@ -50,18 +50,21 @@ ModelFolder ModelFolder::open(const std::filesystem::path& directory) {
   std::error_code error;
   if (!std::filesystem::is_directory(directory, error)) {
     throw IoError(fmt::format(
-        "{}: is no folder; expected a model folder with config.json and safetensors files",
+        "{}: is no folder; expected a model folder with config.json and weights",
         directory.string()));
   }
   HfConfig config = HfConfig::load(directory);
   return {directory, std::move(config), Checkpoint(directory)};
 }
 
-std::int64_t stored_bytes(const CheckpointEntry& entry) {
-  if (!entry.parts) return entry.plain.nbytes();
+std::int64_t parts_bytes(const TensorParts& parts) {
   std::int64_t sum = 0;
-  for (const auto& [name, tensor] : entry.parts->parts) sum += tensor.nbytes();
+  for (const auto& [name, tensor] : parts.parts) sum += tensor.nbytes();
   return sum;
+}
+
+std::int64_t stored_bytes(const CheckpointEntry& entry) {
+  return entry.parts ? parts_bytes(*entry.parts) : entry.plain.nbytes();
 }
 
 PackedModulesMapping decoder_packed_modules_mapping() {

@@ -44,6 +44,8 @@ ModelQuantization resolve_quantization(const ModelFolder& folder, const TorchAOC
 /// `requested` as something to do to plain weights, whatever it says of a checkpoint.
 TorchAOConfig as_on_the_fly(const TorchAOConfig& requested);
 
+/// Bytes of all parts of a quantized weight.
+std::int64_t parts_bytes(const TensorParts& parts);
 /// Bytes of a plain tensor, or of all parts of a quantized one.
 std::int64_t stored_bytes(const CheckpointEntry& entry);
 

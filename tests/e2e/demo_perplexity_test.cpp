@@ -39,10 +39,18 @@ class DemoPerplexity : public testing::TestWithParam<std::string> {};
 
 TEST_P(DemoPerplexity, IsThatOfTheReference) {
   const Json table = expected_table();
-  const std::vector<std::int32_t> ids = heldout_ids();
+  std::vector<std::int32_t> ids = heldout_ids();
   ASSERT_EQ(static_cast<std::int64_t>(ids.size()),
             table.at("protocol").at("tokens").get<std::int64_t>());
   LLM llm(demo_model(), options_of(GetParam()));
+#ifdef __SANITIZE_ADDRESS__
+  // Minutes a row here; two windows touch the same code. The figure is that of a build without sanitizers.
+  ids.resize(1024);
+  const PerplexityResult short_run = llm.perplexity(ids, 512);
+  EXPECT_EQ(short_run.windows, 2);
+  EXPECT_GT(short_run.perplexity, 1.0);
+  EXPECT_LT(short_run.perplexity, 1e5);
+#else
   const PerplexityResult result =
       llm.perplexity(ids, table.at("protocol").at("window").get<std::int64_t>());
   EXPECT_EQ(result.windows, table.at("protocol").at("windows").get<std::int64_t>());
@@ -50,6 +58,7 @@ TEST_P(DemoPerplexity, IsThatOfTheReference) {
   EXPECT_NEAR(result.perplexity, want, 1e-3 * want)
       << GetParam() << ": " << (result.perplexity / want - 1) * 100 << " %";
   RecordProperty("perplexity", std::to_string(result.perplexity));
+#endif
 }
 
 INSTANTIATE_TEST_SUITE_P(Table, DemoPerplexity, testing::ValuesIn(row_names()),
