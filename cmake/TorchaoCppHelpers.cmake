@@ -20,13 +20,18 @@ if(TORCHAO_CPP_FUZZ)
 endif()
 
 # torchao_cpp_library(NAME base SRCS a.cpp ... DEPS core ... PRIVATE_DEPS fmt::fmt ...)
-# An internal static library torchao_cpp_<NAME> of one src/ folder. DEPS are names of our folders.
+# An internal static library torchao_cpp_<NAME> of one src/ folder. DEPS are names of our folders. USED_BY_LLM: models and
+# engine call its internal functions, which as shared libraries they can only where those are visible.
 function(torchao_cpp_library)
-  cmake_parse_arguments(ARG "" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
+  cmake_parse_arguments(ARG "USED_BY_LLM" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
   set(target torchao_cpp_${ARG_NAME})
   add_library(${target} STATIC ${ARG_SRCS})
+  set(visibility hidden)
+  if(BUILD_SHARED_LIBS AND ARG_USED_BY_LLM)
+    set(visibility default)
+  endif()
   set_target_properties(${target} PROPERTIES
-    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET hidden VISIBILITY_INLINES_HIDDEN ON
+    POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET ${visibility} VISIBILITY_INLINES_HIDDEN ON
     INTERPROCEDURAL_OPTIMIZATION ${TORCHAO_CPP_LTO})
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(${target}
