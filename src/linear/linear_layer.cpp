@@ -92,24 +92,12 @@ std::size_t LinearBase::Impl::part_index(std::optional<ShardId> shard_id) const 
   return static_cast<std::size_t>(*shard_id);
 }
 
-LoadedWeight LinearBase::Impl::rows_of(const LoadedWeight& weight, std::int64_t start,
-                                       std::int64_t end) const {
-  if (start == 0 && end == weight.shape()[0]) return weight;
-  if (!weight.quantized) return {weight.plain.narrow(0, start, end - start), nullptr};
+LoadedWeight LinearBase::Impl::slice(const LoadedWeight& weight, int dim, std::int64_t start,
+                                     std::int64_t end) const {
+  if (start == 0 && end == weight.shape()[static_cast<std::size_t>(dim)]) return weight;
+  if (!weight.quantized) return {weight.plain.narrow(dim, start, end - start), nullptr};
   try {
-    return {{}, weight.quantized->slice(0, start, end)};
-  } catch (const ShapeError& e) {
-    throw ShapeError(fmt::format("{}, rank {} of {}: {}", where(), spec.options.tp_rank,
-                                 spec.options.tp_size, e.what()));
-  }
-}
-
-LoadedWeight LinearBase::Impl::columns_of_rank(const LoadedWeight& weight) const {
-  if (spec.parallel != LinearParallel::kRow || spec.options.tp_size == 1) return weight;
-  const std::int64_t start = spec.options.tp_rank * input_size_per_partition;
-  if (!weight.quantized) return {weight.plain.narrow(1, start, input_size_per_partition), nullptr};
-  try {
-    return {{}, weight.quantized->slice(1, start, start + input_size_per_partition)};
+    return {{}, weight.quantized->slice(dim, start, end)};
   } catch (const ShapeError& e) {
     throw ShapeError(fmt::format("{}, rank {} of {}: {}", where(), spec.options.tp_rank,
                                  spec.options.tp_size, e.what()));
@@ -139,12 +127,16 @@ void LinearBase::Impl::load_weight(const LoadedWeight& weight, std::optional<Sha
                                  shape_to_string(weight.shape()),
                                  shape_to_string(part_shape(part, count))));
   }
-  const LoadedWeight columns = columns_of_rank(weight);
+  const bool cuts_columns = spec.parallel == LinearParallel::kRow;
+  const std::int64_t first_column =
+      cuts_columns ? spec.options.tp_rank * input_size_per_partition : 0;
+  const LoadedWeight columns =
+      slice(weight, 1, first_column, first_column + input_size_per_partition);
   if (count > 1 && spec.options.tp_size == 1) return take_piece(0, count, columns);
   std::int64_t offset = 0;
   for (std::size_t i = part; i < part + count; ++i) {
     const LinearPart& p = spec.parts[i];
-    take_piece(i, 1, rows_of(columns, offset + p.first_row, offset + p.first_row + p.rows));
+    take_piece(i, 1, slice(columns, 0, offset + p.first_row, offset + p.first_row + p.rows));
     offset += p.output_size;
   }
 }

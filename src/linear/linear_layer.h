@@ -83,8 +83,9 @@ struct LinearBase::Impl {
   std::size_t part_index(std::optional<ShardId> shard_id) const;
   void take_piece(std::size_t first, std::size_t count, LoadedWeight weight);
   std::vector<LoadedWeight> joined() const;
-  LoadedWeight rows_of(const LoadedWeight& weight, std::int64_t start, std::int64_t end) const;
-  LoadedWeight columns_of_rank(const LoadedWeight& weight) const;
+  /// Rows (dim 0) or columns (dim 1) start:end; the weight itself where that is all of it.
+  LoadedWeight slice(const LoadedWeight& weight, int dim, std::int64_t start,
+                     std::int64_t end) const;
 };
 
 /// Lets the methods reach the state of a layer.
