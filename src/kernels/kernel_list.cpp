@@ -8,6 +8,36 @@ namespace torchao_cpp {
 std::span<const LinearKernel> kernel_list() noexcept {
   using Op = LinearOperation;
   static const LinearKernel kKernels[] = {
+#if defined(__x86_64__)
+      float_product_avx512(Op::kUnquantized),
+      float_product_avx512(Op::kInt8WeightOnly),
+      float_product_avx512(Op::kInt4WeightOnly),
+      float_product_avx512(Op::kIntxWeightOnly),
+      float_product_avx512(Op::kFloat8WeightOnly),
+      float_product_avx512(Op::kMXWeightOnly),
+      float_product_avx512(Op::kNVFP4WeightOnly),
+      float_product_avx512(Op::kNF4WeightOnly),
+      float_product_avx512(Op::kInt8DynamicActivationIntxWeight),
+      float_product_avx512(Op::kFloat8DynamicActivationFloat8Weight),
+      float_product_avx512(Op::kFloat8StaticActivationFloat8Weight),
+      float_product_avx512(Op::kFloat8DynamicActivationInt4Weight),
+      float_product_avx512(Op::kMXDynamicActivationMXWeight),
+      float_product_avx512(Op::kNVFP4DynamicActivationNVFP4Weight),
+      float_product_avx2(Op::kUnquantized),
+      float_product_avx2(Op::kInt8WeightOnly),
+      float_product_avx2(Op::kInt4WeightOnly),
+      float_product_avx2(Op::kIntxWeightOnly),
+      float_product_avx2(Op::kFloat8WeightOnly),
+      float_product_avx2(Op::kMXWeightOnly),
+      float_product_avx2(Op::kNVFP4WeightOnly),
+      float_product_avx2(Op::kNF4WeightOnly),
+      float_product_avx2(Op::kInt8DynamicActivationIntxWeight),
+      float_product_avx2(Op::kFloat8DynamicActivationFloat8Weight),
+      float_product_avx2(Op::kFloat8StaticActivationFloat8Weight),
+      float_product_avx2(Op::kFloat8DynamicActivationInt4Weight),
+      float_product_avx2(Op::kMXDynamicActivationMXWeight),
+      float_product_avx2(Op::kNVFP4DynamicActivationNVFP4Weight),
+#endif
 #ifdef TORCHAO_CPP_HAS_ONEDNN
       float_product_onednn(Op::kUnquantized),
       float_product_onednn(Op::kInt8WeightOnly),

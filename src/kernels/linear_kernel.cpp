@@ -126,6 +126,16 @@ std::string LinearKernel::name() const {
   return fmt::format("{}/{}", operation_name(operation), isa);
 }
 
+Support runs_on(CpuIsa isa) {
+  std::string refusal = cpu_isa_refusal(isa);
+  return refusal.empty() ? Support::yes() : Support::no(std::move(refusal));
+}
+
+Support library_runs_here() {
+  std::string refusal = foreign_isa_refusal();
+  return refusal.empty() ? Support::yes() : Support::no(std::move(refusal));
+}
+
 Support check_support(const LinearKernel& kernel, const LinearProblem& problem) {
   const std::optional<Op> asked = operation_of(problem);
   if (!asked || *asked != kernel.operation) {

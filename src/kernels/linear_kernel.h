@@ -9,6 +9,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/cpu_features.h"
 #include "torchao_cpp/device.h"
 #include "torchao_cpp/dtype.h"
 #include "torchao_cpp/quantized_weight.h"
@@ -127,6 +128,11 @@ LinearKernel make_linear_kernel(LinearOperation operation, std::string_view isa)
   };
   return kernel;
 }
+
+/// For LinearKernel::runs_here of a kernel for one instruction set, and of one that leaves the
+/// choice to a library: as base/cpu_features.h says.
+Support runs_on(CpuIsa isa);
+Support library_runs_here();
 
 /// "Does this kernel fit?", all of it: operation, device, activation dtype, machine, then the
 /// kernel's own supports().

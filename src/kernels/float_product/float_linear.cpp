@@ -244,21 +244,19 @@ void FloatLinear::read_codes(std::int64_t n, std::int64_t begin, std::int64_t co
   }
 }
 
+float FloatLinear::byte_scale(std::uint8_t byte) const noexcept {
+  const float scale = decode_float(weight_.scale.dtype(), byte);
+  // torchao casts the power of two to the dtype of the weight first: float16 cannot hold them all.
+  if (weight_.scale.dtype() == DType::kFloat8E8M0FNU) return round_to(weight_.dtype, scale);
+  // With a dynamic activation the per-tensor scale follows the sum.
+  const bool is_two_level =
+      weight_.per_tensor_scale.defined() && weight_.activation.kind != Kind::kNVFP4Dynamic;
+  return is_two_level ? *weight_.per_tensor_scale.data<float>() * scale : scale;
+}
+
 float FloatLinear::block_scale(std::int64_t block) const noexcept {
-  if (weight_.scale.dtype() == DType::kFloat8E4M3FN) {
-    const float scale =
-        decode_float(DType::kFloat8E4M3FN, *(weight_.scale.data<std::uint8_t>() + block));
-    // With a dynamic activation the per-tensor scale follows the sum.
-    const bool is_two_level =
-        weight_.per_tensor_scale.defined() && weight_.activation.kind != Kind::kNVFP4Dynamic;
-    return is_two_level ? *weight_.per_tensor_scale.data<float>() * scale : scale;
-  }
-  if (weight_.scale.dtype() == DType::kFloat8E8M0FNU) {
-    // torchao casts the power of two to the dtype of the weight first: float16 cannot hold them
-    // all.
-    return round_to(weight_.dtype, decode_float(DType::kFloat8E8M0FNU,
-                                                *(weight_.scale.data<std::uint8_t>() + block)));
-  }
+  if (dtype_size_bytes(weight_.scale.dtype()) == 1)
+    return byte_scale(weight_.scale.data<std::uint8_t>()[block]);
   return load_float(weight_.scale.dtype(), weight_.scale.bytes(), block);
 }
 
@@ -269,15 +267,26 @@ float FloatLinear::block_zero_point(std::int64_t block) const noexcept {
   return load_float(weight_.zero_point.dtype(), weight_.zero_point.bytes(), block);
 }
 
+DType FloatLinear::value_dtype() const noexcept {
+  // code * e4m3 scale is exact in float32 and in bfloat16, and torchao rounds nowhere in between.
+  return weight_.activation.kind == Kind::kNVFP4Dynamic ? DType::kFloat32 : weight_.dtype;
+}
+
+void FloatLinear::release_weight() noexcept {
+  plain_ = {};
+  weight_.qdata = {};
+  weight_.scale = {};
+  weight_.zero_point = {};
+  weight_.codebook = {};
+}
+
 // In place: codes of one row -> dequantized values, rounded to the weight's dtype, then to the
 // compute dtype.
 void FloatLinear::scale_codes(std::int64_t n, std::int64_t begin, std::int64_t count,
                               float* out) const noexcept {
   const std::int64_t columns = weight_.block_size[1];
   const std::int64_t first_block = n / weight_.block_size[0] * (input_size_ / columns);
-  // code * e4m3 scale is exact in float32 and in bfloat16, and torchao rounds nowhere in between.
-  const DType dtype =
-      weight_.activation.kind == Kind::kNVFP4Dynamic ? DType::kFloat32 : weight_.dtype;
+  const DType dtype = value_dtype();
   for (std::int64_t i = 0; i < count;) {
     const std::int64_t block = first_block + (begin + i) / columns;
     const std::int64_t length = std::min(count - i, columns - (begin + i) % columns);

@@ -36,6 +36,25 @@ class FloatLinear {
   /// The plain float32 weight [N, K] when that is what read_weight gives; else null.
   const float* plain_float32() const noexcept;
 
+  bool is_plain() const noexcept { return is_plain_; }
+  /// The plain weight; undefined when quantized.
+  const Tensor& plain() const noexcept { return plain_; }
+  /// The quantized weight; empty when plain.
+  const QuantizedWeight& weight() const noexcept { return weight_; }
+  DType compute_dtype() const noexcept { return compute_dtype_; }
+  /// Whether the right operand is bare codes.
+  bool multiplies_codes() const noexcept { return multiplies_codes_; }
+  /// The dtype that codes are scaled in.
+  DType value_dtype() const noexcept;
+  /// Scale and zero point of a block, in the order of the weight's tensors.
+  float block_scale(std::int64_t block) const noexcept;
+  float block_zero_point(std::int64_t block) const noexcept;
+  /// What one byte of a scale of bytes (float8_e4m3fn, float8_e8m0fnu) stands for.
+  float byte_scale(std::uint8_t byte) const noexcept;
+  /// For kernels that made their own form of the right operand: lets go of codes, scales and zero
+  /// points. read_weight(), block_scale() and block_zero_point() must not be called any more.
+  void release_weight() noexcept;
+
   /// Scratch of prepare() for m rows.
   std::int64_t workspace_bytes(std::int64_t m) const noexcept;
   /// The left operand of args.x, in `workspace` or, where nothing changes, args.x itself.
@@ -67,8 +86,6 @@ class FloatLinear {
                   float* out) const noexcept;
   void scale_codes(std::int64_t n, std::int64_t begin, std::int64_t count,
                    float* out) const noexcept;
-  float block_scale(std::int64_t block) const noexcept;
-  float block_zero_point(std::int64_t block) const noexcept;
   template <DType kDType>
   void finish_run(const LinearArgs& args, std::int64_t m, std::int64_t n, std::int64_t count,
                   float row_scale, const float* sums) const noexcept;

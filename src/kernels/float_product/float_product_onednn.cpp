@@ -96,6 +96,7 @@ Support supports(const LinearProblem& problem) {
 
 LinearKernel float_product_onednn(LinearOperation operation) {
   LinearKernel kernel = make_linear_kernel<OneDnnFloatLinear>(operation, "onednn");
+  kernel.runs_here = library_runs_here;
   kernel.supports = supports;
   return kernel;
 }

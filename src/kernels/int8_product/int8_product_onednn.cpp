@@ -69,11 +69,16 @@ class OneDnnInt8Linear final : public PackedWeight {
   std::int64_t slots_;
 };
 
+Support runs_here() {
+  const Support allowed = library_runs_here();
+  return allowed.ok ? onednn_has_exact_int8() : allowed;
+}
+
 }  // namespace
 
 LinearKernel int8_product_onednn(LinearOperation operation) {
   LinearKernel kernel = make_linear_kernel<OneDnnInt8Linear>(operation, "onednn");
-  kernel.runs_here = onednn_has_exact_int8;
+  kernel.runs_here = runs_here;
   kernel.supports = Int8Linear::supports;
   return kernel;
 }

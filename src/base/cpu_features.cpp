@@ -1,0 +1,105 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "base/cpu_features.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <array>
+#include <cstdlib>
+#include <optional>
+
+#include "torchao_cpp/error.h"
+
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+namespace torchao_cpp {
+namespace {
+
+constexpr auto kNames = std::to_array<std::string_view>({"avx2", "avx512", "avx512_vnni", "amx"});
+constexpr const char* kVariable = "TORCHAO_CPP_CPU_ISA";
+
+#if defined(__x86_64__)
+
+struct Registers {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+};
+
+Registers cpuid(unsigned leaf) noexcept {
+  Registers r;
+  __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);
+  return r;
+}
+
+bool has_bits(std::uint64_t value, std::uint64_t bits) noexcept { return (value & bits) == bits; }
+
+// Register state that the operating system saves.
+std::uint64_t enabled_state() noexcept {
+  constexpr unsigned kOsxsave = 1u << 27;
+  if (!has_bits(cpuid(1).c, kOsxsave)) return 0;
+  unsigned low = 0, high = 0;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return static_cast<std::uint64_t>(high) << 32 | low;
+}
+
+bool machine_has(CpuIsa isa) noexcept {
+  constexpr std::uint64_t kYmm = 0x6, kZmm = 0xE6, kTiles = 0x60000;
+  const Registers first = cpuid(1);
+  const Registers seventh = cpuid(7);
+  const std::uint64_t state = enabled_state();
+  constexpr unsigned kFma = 1u << 12, kF16c = 1u << 29;
+  constexpr unsigned kAvx2 = 1u << 5;
+  if (!has_bits(first.c, kFma | kF16c) || !has_bits(seventh.b, kAvx2) || !has_bits(state, kYmm))
+    return false;
+  if (isa == CpuIsa::kAvx2) return true;
+  constexpr unsigned kF = 1u << 16, kDq = 1u << 17, kBw = 1u << 30, kVl = 1u << 31;
+  if (!has_bits(seventh.b, kF | kDq | kBw | kVl) || !has_bits(state, kZmm)) return false;
+  if (isa == CpuIsa::kAvx512) return true;
+  constexpr unsigned kVnni = 1u << 11;
+  if (!has_bits(seventh.c, kVnni)) return false;
+  if (isa == CpuIsa::kAvx512Vnni) return true;
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
+  return has_bits(seventh.d, kAmxBf16 | kAmxTile | kAmxInt8) && has_bits(state, kTiles);
+}
+
+#else
+
+bool machine_has(CpuIsa) noexcept { return false; }
+
+#endif
+
+// The greatest set that TORCHAO_CPP_CPU_ISA allows: -1 for "ref"; nullopt when it is not set.
+std::optional<int> allowed() {
+  const char* text = std::getenv(kVariable);
+  if (text == nullptr || *text == '\0') return std::nullopt;
+  const std::string_view name = text;
+  if (name == "ref") return -1;
+  for (std::size_t i = 0; i < kNames.size(); ++i) {
+    if (kNames[i] == name) return static_cast<int>(i);
+  }
+  throw Error(
+      fmt::format("{} is '{}'; expected ref or one of {}", kVariable, name, fmt::join(kNames, ", ")),
+      "environment");
+}
+
+}  // namespace
+
+std::string_view cpu_isa_name(CpuIsa isa) noexcept {
+  return kNames[static_cast<std::size_t>(isa)];
+}
+
+std::string cpu_isa_refusal(CpuIsa isa) {
+  const std::optional<int> limit = allowed();
+  if (limit && static_cast<int>(isa) > *limit)
+    return fmt::format("{} is {}", kVariable, std::getenv(kVariable));
+  if (!machine_has(isa)) return fmt::format("this machine has no {}", cpu_isa_name(isa));
+  return {};
+}
+
+std::string foreign_isa_refusal() {
+  if (!allowed()) return {};
+  return fmt::format("{} is {}", kVariable, std::getenv(kVariable));
+}
+
+}  // namespace torchao_cpp

@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "base/cpu_features.h"
+#include "kernels/float_product/float_product_kernels.h"
+#include "kernels/float_product/packed_code_rows.h"
+#include "kernels/float_product/simd_products.h"
+#include "kernels/panels.h"
+#include "kernels/workspace.h"
+
+namespace torchao_cpp {
+namespace {
+
+using ProductOf = const FloatProduct& (*)() noexcept;
+
+/// Few rows of x: a dot product for each output, its weight row taken apart on the way. Many: the
+/// weight is taken apart block by block into a buffer that stays in the second-level cache, and
+/// multiplied there with all of x. Both read one form of the weight.
+template <ProductOf kProduct>
+class SimdFloatLinear final : public PackedWeight {
+ public:
+  explicit SimdFloatLinear(const LinearProblem& problem)
+      : linear_(problem),
+        rows_(linear_, product().lanes),
+        dot_plan_{64, product().dot_rows},
+        gemm_plan_{product().gemm_rows, kGemmRows},
+        dot_slots_(panel_slots(linear_.output_size(), dot_plan_)),
+        gemm_slots_(panel_slots(linear_.output_size(), gemm_plan_)) {
+    linear_.release_weight();
+  }
+
+  static Support supports(const LinearProblem& problem) {
+    return PackedCodeRows::supports(FloatLinear(problem), product().lanes);
+  }
+
+  std::int64_t nbytes() const noexcept override { return rows_.nbytes() + linear_.nbytes(); }
+
+  std::int64_t workspace_bytes(std::int64_t m) const noexcept {
+    return scratch(m, nullptr).total_bytes;
+  }
+
+  void run(const LinearArgs& args) const noexcept {
+    const Scratch s = scratch(args.m, args.workspace);
+    const FloatOperand operand = linear_.prepare(args, s.activation);
+    if (args.m <= dot_plan_.rows) return run_dot(args, operand, s);
+    for (std::int64_t m0 = 0; m0 < args.m; m0 += gemm_plan_.rows)
+      run_gemm(args, operand, s, m0, std::min(gemm_plan_.rows, args.m - m0));
+  }
+
+ private:
+  // Rows of x that one pass over the weight takes: the weight is taken apart once for all of them.
+  static constexpr std::int64_t kGemmRows = 512;
+
+  static const FloatProduct& product() noexcept { return kProduct(); }
+
+  struct Scratch {
+    std::byte* activation = nullptr;
+    std::byte* packed_x = nullptr;
+    float* product = nullptr;  ///< [slots, product_floats]
+    float* sums = nullptr;     ///< [slots, rows, columns]
+    std::int64_t product_floats = 0;
+    std::int64_t sum_floats = 0;
+    std::int64_t total_bytes = 0;
+  };
+
+  static std::int64_t whole_lines(std::int64_t floats) noexcept { return (floats + 15) / 16 * 16; }
+
+  Scratch scratch(std::int64_t m, std::byte* base) const noexcept {
+    const bool is_dot = m <= dot_plan_.rows;
+    const std::int64_t rows = std::min(m, is_dot ? dot_plan_.rows : gemm_plan_.rows);
+    const std::int64_t slots = is_dot ? dot_slots_ : gemm_slots_;
+    Scratch s;
+    s.product_floats = whole_lines(is_dot ? product().dot_scratch(rows_.rows())
+                                          : product().gemm_scratch(rows_.rows(), rows));
+    s.sum_floats = whole_lines(rows * (is_dot ? dot_plan_ : gemm_plan_).columns);
+    Workspace space(base);
+    s.activation = space.take<std::byte>(linear_.workspace_bytes(m));
+    if (!is_dot)
+      s.packed_x = space.take<std::byte>(product().packed_x_bytes(rows, linear_.input_size()));
+    s.product = space.take<float>(slots * s.product_floats);
+    s.sums = space.take<float>(slots * s.sum_floats);
+    s.total_bytes = space.used_bytes();
+    return s;
+  }
+
+  void run_dot(const LinearArgs& args, const FloatOperand& operand,
+               const Scratch& s) const noexcept {
+    for_each_panel(linear_.output_size(), dot_plan_, dot_slots_,
+                   [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
+                     float* sums = s.sums + slot * s.sum_floats;
+                     product().dot(rows_.rows(), n0, columns, operand.values, args.m,
+                                   s.product + slot * s.product_floats, sums);
+                     linear_.finish(args, operand, 0, args.m, n0, columns, sums);
+                   });
+  }
+
+  void run_gemm(const LinearArgs& args, const FloatOperand& operand, const Scratch& s,
+                std::int64_t m0, std::int64_t rows) const noexcept {
+    const std::int64_t k = linear_.input_size();
+    parallel_for(product().x_panels(rows), 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t p = begin; p < end; ++p)
+        product().pack_x(operand.values + m0 * k, rows, k, p, s.packed_x);
+    });
+    for_each_panel(linear_.output_size(), gemm_plan_, gemm_slots_,
+                   [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
+                     float* sums = s.sums + slot * s.sum_floats;
+                     product().gemm(rows_.rows(), n0, columns, s.packed_x, rows,
+                                    s.product + slot * s.product_floats, sums);
+                     linear_.finish(args, operand, m0, rows, n0, columns, sums);
+                   });
+  }
+
+  FloatLinear linear_;
+  PackedCodeRows rows_;
+  PanelPlan dot_plan_;
+  PanelPlan gemm_plan_;
+  std::int64_t dot_slots_;
+  std::int64_t gemm_slots_;
+};
+
+template <ProductOf kProduct, CpuIsa kIsa>
+LinearKernel simd_kernel(LinearOperation operation) {
+  using Packed = SimdFloatLinear<kProduct>;
+  LinearKernel kernel = make_linear_kernel<Packed>(operation, cpu_isa_name(kIsa));
+  kernel.runs_here = [] { return runs_on(kIsa); };
+  kernel.supports = Packed::supports;
+  return kernel;
+}
+
+}  // namespace
+
+LinearKernel float_product_avx512(LinearOperation operation) {
+  return simd_kernel<float_product_avx512_functions, CpuIsa::kAvx512>(operation);
+}
+
+LinearKernel float_product_avx2(LinearOperation operation) {
+  return simd_kernel<float_product_avx2_functions, CpuIsa::kAvx2>(operation);
+}
+
+}  // namespace torchao_cpp

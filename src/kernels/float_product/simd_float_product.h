@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The functions of a FloatProduct, for the instruction set of the Simd included before.
+
+#include "kernels/float_product/simd_code_reader.h"
+
+namespace torchao_cpp {
+namespace {
+
+/// Sums of one weight row with M rows of x.
+template <int kM>
+struct DotSink {
+  static constexpr int kSums = kM * kUnroll <= Simd::kDotSums     ? kUnroll
+                               : kM * kUnroll / 2 <= Simd::kDotSums ? kUnroll / 2
+                                                                  : 1;
+  const float* x[kM];
+  Floats sums[kM][kSums];
+
+  TORCHAO_CPP_ALWAYS_INLINE DotSink(const float* first, std::int64_t stride, std::int64_t m) {
+    for (int i = 0; i < kM; ++i) {
+      x[i] = first + smaller(i, m - 1) * stride;
+      for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
+    }
+  }
+
+  template <int kStep>
+  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Floats w) {
+    constexpr int kU = kStep % kSums;
+    for (int i = 0; i < kM; ++i) sums[i][kU] = Simd::fma(w, Simd::load(x[i] + k), sums[i][kU]);
+  }
+  TORCHAO_CPP_ALWAYS_INLINE void step_first(std::int64_t k, Floats w, std::int64_t count) {
+    for (int i = 0; i < kM; ++i)
+      sums[i][0] = Simd::fma(w, Simd::load_first(x[i] + k, count), sums[i][0]);
+  }
+
+  float sum(int i) const {
+    Floats total = sums[i][0];
+    for (int u = 1; u < kSums; ++u) total = Simd::add(total, sums[i][u]);
+    return Simd::sum(total);
+  }
+};
+
+/// A row as floats.
+struct StoreSink {
+  float* out;  ///< Of column 0.
+
+  template <int kStep>
+  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Floats w) {
+    Simd::store(out + k, w);
+  }
+  TORCHAO_CPP_ALWAYS_INLINE void step_first(std::int64_t k, Floats w, std::int64_t count) {
+    Simd::store_first(out + k, w, count);
+  }
+};
+
+constexpr std::int64_t kDotRows = 8;
+
+template <typename Codes, int kM>
+[[gnu::noinline]] void dot_rows(const CodeRows& w, std::int64_t n0, std::int64_t count, const float* x,
+              std::int64_t m, float* scratch, float* sums) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    const RowScales scales = read_scales(w, n0 + i, scratch);
+    DotSink<kM> sink(x, w.columns, m);
+    Codes::read(w, scales, n0 + i, 0, w.columns, sink);
+    for (int r = 0; r < kM; ++r) {
+      if (r < m) sums[r * count + i] = sink.sum(r);
+    }
+  }
+}
+
+std::int64_t dot_scratch(const CodeRows& w) noexcept { return scale_floats(w); }
+
+void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const float* x, std::int64_t m,
+         float* scratch, float* sums) noexcept {
+  with_codes(w, [&]<typename Codes>() {
+    if (m == 1) return dot_rows<Codes, 1>(w, n0, count, x, m, scratch, sums);
+    if (m == 2) return dot_rows<Codes, 2>(w, n0, count, x, m, scratch, sums);
+    if (m <= 4) return dot_rows<Codes, 4>(w, n0, count, x, m, scratch, sums);
+    dot_rows<Codes, kDotRows>(w, n0, count, x, m, scratch, sums);
+  });
+}
+
+// gemm(): sums of kRows weight rows and two vectors of x rows at a time. x lies with its rows side
+// by side, [panel][K][2 * kLanes rows], so that a weight row needs no transposing: each of its
+// values is broadcast.
+constexpr int kTileRows = Simd::kGemmRows;
+constexpr std::int64_t kGemmBlock = 4 * kTileRows;
+// Columns at a time: kGemmBlock rows of them are 96 KiB and a panel of x 64 KiB.
+constexpr std::int64_t kGemmColumns = 512;
+constexpr std::int64_t kPanel = 2 * kLanes;
+
+std::int64_t x_panels(std::int64_t m) noexcept { return (m + kPanel - 1) / kPanel; }
+
+std::int64_t packed_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
+  return x_panels(m) * kPanel * columns * static_cast<std::int64_t>(sizeof(float));
+}
+
+void pack_x(const float* x, std::int64_t m, std::int64_t columns, std::int64_t panel,
+            void* packed) noexcept {
+  float* out = static_cast<float*>(packed) + panel * kPanel * columns;
+  for (int half = 0; half < 2; ++half) {
+    const std::int64_t m0 = panel * kPanel + half * kLanes;
+    for (std::int64_t k = 0; k < columns; k += kLanes) {
+      const std::int64_t count = smaller(kLanes, columns - k);
+      Floats v[kLanes];
+      for (int i = 0; i < kLanes; ++i) {
+        const float* from = x + (m0 + i) * columns + k;
+        v[i] = m0 + i >= m ? Simd::zero()
+               : count == kLanes ? Simd::load(from)
+                                 : Simd::load_first(from, count);
+      }
+      Simd::transpose(v);
+      for (std::int64_t i = 0; i < count; ++i)
+        Simd::store(out + (k + i) * kPanel + half * kLanes, v[i]);
+    }
+  }
+}
+
+// sums [kTileRows][kPanel] += w [kTileRows][columns] x [columns][kPanel]; w's rows are kGemmColumns
+// apart.
+template <int kVectors>
+[[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t columns, float* sums,
+          std::int64_t sum_stride) {
+  Floats acc[kTileRows][kVectors];
+  for (int r = 0; r < kTileRows; ++r)
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::load(sums + r * sum_stride + v * kLanes);
+  for (std::int64_t k = 0; k < columns; ++k) {
+    Floats xk[kVectors];
+    for (int v = 0; v < kVectors; ++v) xk[v] = Simd::load(x + k * kPanel + v * kLanes);
+#pragma GCC unroll 16
+    for (int r = 0; r < kTileRows; ++r) {
+      const Floats wk = Simd::set1(w[r * kGemmColumns + k]);
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::fma(wk, xk[v], acc[r][v]);
+    }
+  }
+  for (int r = 0; r < kTileRows; ++r)
+    for (int v = 0; v < kVectors; ++v) Simd::store(sums + r * sum_stride + v * kLanes, acc[r][v]);
+}
+
+struct GemmScratch {
+  float* scales;
+  float* weight;  ///< [kGemmBlock][kGemmColumns]
+  float* sums;    ///< [kGemmBlock][m rounded up]
+};
+
+std::int64_t padded_rows(std::int64_t m) { return x_panels(m) * kPanel; }
+
+std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
+  return rounded_up(scale_floats(w), 16) + kGemmBlock * (kGemmColumns + padded_rows(m));
+}
+
+// sums [count][stride] -> out [m][count]
+[[gnu::noinline]] void transpose_sums(const float* sums, std::int64_t stride, std::int64_t m, std::int64_t count,
+                    float* out) {
+  for (std::int64_t m0 = 0; m0 < m; m0 += kLanes) {
+    for (std::int64_t n = 0; n < count; n += kLanes) {
+      const std::int64_t columns = smaller(kLanes, count - n);
+      Floats v[kLanes];
+      for (int i = 0; i < kLanes; ++i)
+        v[i] = i < columns ? Simd::load(sums + (n + i) * stride + m0) : Simd::zero();
+      Simd::transpose(v);
+      for (int i = 0; i < kLanes && m0 + i < m; ++i)
+        Simd::store_first(out + (m0 + i) * count + n, v[i], columns);
+    }
+  }
+}
+
+template <typename Codes>
+[[gnu::noinline]] void gemm_with(const CodeRows& w, std::int64_t n0, std::int64_t count, const float* x,
+               std::int64_t m, float* scratch, float* out) {
+  GemmScratch s{scratch, scratch + rounded_up(scale_floats(w), 16), nullptr};
+  s.sums = s.weight + kGemmBlock * kGemmColumns;
+  const std::int64_t stride = padded_rows(m);
+  const std::int64_t rows = rounded_up(count, kTileRows);
+  for (std::int64_t i = 0; i < rows * stride; i += kLanes) Simd::store(s.sums + i, Simd::zero());
+  for (std::int64_t k0 = 0; k0 < w.columns; k0 += kGemmColumns) {
+    const std::int64_t columns = smaller(kGemmColumns, w.columns - k0);
+    for (std::int64_t i = 0; i < rows; ++i) {
+      float* row = s.weight + i * kGemmColumns;
+      if (i >= count) {
+        // Rows that only fill a tile.
+        for (std::int64_t k = 0; k < columns; ++k) row[k] = 0.0f;
+        continue;
+      }
+      StoreSink sink{row - k0};
+      Codes::read(w, read_scales(w, n0 + i, s.scales), n0 + i, k0, k0 + columns, sink);
+    }
+    for (std::int64_t p = 0; p < x_panels(m); ++p) {
+      const float* xp = x + (p * w.columns + k0) * kPanel;
+      const bool is_half = m - p * kPanel <= kLanes;
+      for (std::int64_t r = 0; r < rows; r += kTileRows) {
+        float* sums = s.sums + r * stride + p * kPanel;
+        if (is_half) {
+          tile<1>(s.weight + r * kGemmColumns, xp, columns, sums, stride);
+        } else {
+          tile<2>(s.weight + r * kGemmColumns, xp, columns, sums, stride);
+        }
+      }
+    }
+  }
+  transpose_sums(s.sums, stride, m, count, out);
+}
+
+void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
+          std::int64_t m, float* scratch, float* sums) noexcept {
+  with_codes(w, [&]<typename Codes>() {
+    gemm_with<Codes>(w, n0, count, static_cast<const float*>(packed_x), m, scratch, sums);
+  });
+}
+
+constexpr FloatProduct kFloatProduct{kLanes,         kDotRows, kGemmBlock, dot_scratch,
+                                     gemm_scratch,   dot,      packed_x_bytes, x_panels,
+                                     pack_x,         gemm};
+
+}  // namespace
+}  // namespace torchao_cpp
