@@ -25,13 +25,6 @@ constexpr std::int64_t rounded_up(std::int64_t v, std::int64_t unit) {
   return (v + unit - 1) / unit * unit;
 }
 
-template <ValueRounding kRounding>
-TORCHAO_CPP_ALWAYS_INLINE Floats rounded(Floats v) {
-  if constexpr (kRounding == ValueRounding::kBFloat16) return Simd::round_bfloat16(v);
-  if constexpr (kRounding == ValueRounding::kFloat16) return Simd::round_float16(v);
-  return v;
-}
-
 TORCHAO_CPP_ALWAYS_INLINE Floats rounded(ValueRounding rounding, Floats v) {
   switch (rounding) {
     case ValueRounding::kBFloat16:
@@ -72,13 +65,6 @@ constexpr float form_factor() {
   return 1.0f;
 }
 
-template <CodeForm kForm>
-TORCHAO_CPP_ALWAYS_INLINE Floats load_first_codes(const std::byte* p, std::int64_t count) {
-  alignas(64) std::byte buffer[kLanes * 4] = {};
-  std::memcpy(buffer, p, static_cast<std::size_t>(count * code_bytes<kForm>()));
-  return load_codes<kForm>(buffer);
-}
-
 /// Scales (and zero points) of one weight row as float32.
 struct RowScales {
   const float* scale;
@@ -90,8 +76,8 @@ inline std::int64_t scale_floats(const CodeRows& w) {
   return w.is_scaled ? 2 * rounded_up(w.blocks_per_row, kLanes) : 0;
 }
 
-inline void widen_scales(const CodeRows& w, const void* from, std::int64_t first, float* out) {
-  const std::int64_t count = w.blocks_per_row;
+inline void widen_scales(const CodeRows& w, const void* from, std::int64_t first,
+                         std::int64_t count, float* out) {
   std::int64_t i = 0;
   if (w.scale_form == ScaleForm::kByte) {
     const auto* bytes = static_cast<const std::uint8_t*>(from) + first;
@@ -108,20 +94,22 @@ inline void widen_scales(const CodeRows& w, const void* from, std::int64_t first
   }
 }
 
-inline RowScales read_scales(const CodeRows& w, std::int64_t n, float* scratch) {
+/// Of columns begin .. end of row n; block b of the row is at [b].
+inline RowScales read_scales(const CodeRows& w, std::int64_t n, std::int64_t begin,
+                             std::int64_t end, float* scratch) {
   if (!w.is_scaled) return {nullptr, nullptr};
-  const std::int64_t first = n / w.block_rows * w.blocks_per_row;
   const bool has_zero = w.zero_kind != CodeZero::kNone;
+  const std::int64_t row = n / w.block_rows * w.blocks_per_row;
   if (w.scale_form == ScaleForm::kFloat32) {
-    return {static_cast<const float*>(w.scale) + first,
-            has_zero ? static_cast<const float*>(w.zero) + first : nullptr};
+    return {static_cast<const float*>(w.scale) + row,
+            has_zero ? static_cast<const float*>(w.zero) + row : nullptr};
   }
+  const bool is_one = w.blocks_per_row == 1;
+  const std::int64_t first = is_one ? 0 : begin / w.block_columns;
+  const std::int64_t count = (is_one ? 1 : (end - 1) / w.block_columns + 1) - first;
   float* zeros = scratch + rounded_up(w.blocks_per_row, kLanes);
-  widen_scales(w, w.scale, first, scratch);
-  if (has_zero) {
-    // Zero points beside byte scales do not exist.
-    widen_scales(w, w.zero, first, zeros);
-  }
+  widen_scales(w, w.scale, row + first, count, scratch + first);
+  if (has_zero) widen_scales(w, w.zero, row + first, count, zeros + first);
   return {scratch, has_zero ? zeros : nullptr};
 }
 
@@ -135,102 +123,177 @@ struct BlockScale {
         zero(Simd::set1(scales.zero == nullptr ? 0.0f : scales.zero[block])) {}
 };
 
-TORCHAO_CPP_ALWAYS_INLINE Floats scaled(CodeZero kind, Floats code, const BlockScale& s) {
-  switch (kind) {
-    case CodeZero::kInt:
-      return Simd::mul(Simd::sub(code, s.zero), s.scale);
-    case CodeZero::kFloat:
-      return Simd::add(Simd::mul(code, s.scale), s.zero);
-    default:
-      return Simd::mul(code, s.scale);
-  }
-}
-
-/// Whole-byte codes. kIsScaled: w = (code - zero) * scale; other zero points are not offered.
-template <CodeForm kForm, bool kIsScaled, ValueRounding kRounding>
-struct WholeCodes {
-  /// Calls sink.step<u>(k, v) for each kLanes columns from k, u < kUnroll, and sink.step_first(k, v, count) for fewer.
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales, std::int64_t n, std::int64_t begin,
-                   std::int64_t end, Sink& sink) {
-    constexpr std::int64_t kBytes = code_bytes<kForm>();
-    const std::byte* row = w.codes + n * w.row_bytes;
-    for (std::int64_t k = begin; k < end;) {
-      std::int64_t stop = end;
-      std::int64_t block = 0;
-      if constexpr (kIsScaled) {
-        block = w.blocks_per_row == 1 ? 0 : k / w.block_columns;
-        stop = smaller(end, (block + 1) * w.block_columns);
-      }
-      const auto value = [&](Floats code) __attribute__((always_inline)) {
-        if constexpr (!kIsScaled) {
-          if constexpr (form_factor<kForm>() == 1.0f) return code;
-          return Simd::mul(code, Simd::set1(form_factor<kForm>()));
-        } else {
-          const BlockScale s(scales, block, form_factor<kForm>());
-          if constexpr (kForm == CodeForm::kInt8) code = Simd::sub(code, s.zero);
-          return rounded<kRounding>(Simd::mul(code, s.scale));
-        }
-      };
-      for (; k + kUnroll * kLanes <= stop; k += kUnroll * kLanes) {
-        const std::byte* p = row + k * kBytes;
-        sink.template step<0>(k, value(load_codes<kForm>(p)));
-        sink.template step<1>(k + kLanes, value(load_codes<kForm>(p + kLanes * kBytes)));
-        sink.template step<2>(k + 2 * kLanes, value(load_codes<kForm>(p + 2 * kLanes * kBytes)));
-        sink.template step<3>(k + 3 * kLanes, value(load_codes<kForm>(p + 3 * kLanes * kBytes)));
-      }
-      for (; k + kLanes <= stop; k += kLanes)
-        sink.template step<0>(k, value(load_codes<kForm>(row + k * kBytes)));
-      if (k < stop) {
-        sink.step_first(k, value(load_first_codes<kForm>(row + k * kBytes, stop - k)), stop - k);
-        k = stop;
-      }
-    }
-  }
-};
-
-constexpr int plane_bits(int bits, int width) { return (bits & width) != 0 ? width : 0; }
-
 /// Bytes of a plane of fields of `width` bits.
 inline std::int64_t plane_bytes(std::int64_t columns, int width) {
   const std::int64_t group_columns = kLanes * (32 / width);
   return (columns + group_columns - 1) / group_columns * kLanes * 4;
 }
 
+/// One value, in plain code: for the columns at the end of a row that fill no vector.
+[[gnu::noinline]] float value_at(const CodeRows& w, const RowScales& scales, std::int64_t n,
+                                 std::int64_t k) {
+  const std::byte* row = w.codes + n * w.row_bytes;
+  alignas(64) float buffer[kLanes] = {};
+  float v = 0.0f;
+  const auto whole = [&]<CodeForm kForm>() {
+    constexpr std::int64_t kBytes = code_bytes<kForm>();
+    alignas(64) std::byte code[kLanes * 4] = {};
+    std::memcpy(code, row + k * kBytes, static_cast<std::size_t>(kBytes));
+    Simd::store(buffer, load_codes<kForm>(code));
+    v = buffer[0] * form_factor<kForm>();
+  };
+  switch (w.form) {
+    case CodeForm::kFloat32:
+      whole.template operator()<CodeForm::kFloat32>();
+      break;
+    case CodeForm::kFloat16:
+      whole.template operator()<CodeForm::kFloat16>();
+      break;
+    case CodeForm::kBFloat16:
+      whole.template operator()<CodeForm::kBFloat16>();
+      break;
+    case CodeForm::kInt8:
+      whole.template operator()<CodeForm::kInt8>();
+      break;
+    case CodeForm::kFloat8E4M3:
+      whole.template operator()<CodeForm::kFloat8E4M3>();
+      break;
+    case CodeForm::kFloat8E5M2:
+      whole.template operator()<CodeForm::kFloat8E5M2>();
+      break;
+    case CodeForm::kFloat6E2M3:
+      whole.template operator()<CodeForm::kFloat6E2M3>();
+      break;
+    case CodeForm::kFloat6E3M2:
+      whole.template operator()<CodeForm::kFloat6E3M2>();
+      break;
+    case CodeForm::kFields: {
+      int code = 0;
+      int at = 0;
+      for (int width = 4; width > 0; width /= 2) {
+        if ((w.bits & width) == 0) continue;
+        const std::int64_t fields = 32 / width;
+        const std::int64_t word = k / (fields * kLanes) * kLanes + k % kLanes;
+        std::uint32_t bits = 0;
+        std::memcpy(&bits, row + word * 4, sizeof(bits));
+        bits >>= static_cast<int>(k / kLanes % fields) * width;
+        code |= static_cast<int>(bits & ((1u << width) - 1u)) << at;
+        at += width;
+        row += plane_bytes(w.columns, width);
+      }
+      v = w.bits <= 5 ? w.code_values[code] : static_cast<float>(code) - w.code_offset;
+      break;
+    }
+  }
+  if (!w.is_scaled) return v;
+  const std::int64_t block = w.blocks_per_row == 1 ? 0 : k / w.block_columns;
+  const float zero = scales.zero == nullptr ? 0.0f : scales.zero[block];
+  v = w.zero_kind == CodeZero::kFloat ? v * scales.scale[block] + zero
+                                      : (v - zero) * scales.scale[block];
+  Simd::store(buffer, rounded(w.rounding, Simd::set1(v)));
+  return buffer[0];
+}
+
+/// Hands columns k .. end, fewer than a reader takes at a time, to the sink.
+template <typename Sink>
+TORCHAO_CPP_ALWAYS_INLINE void read_rest(const CodeRows& w, const RowScales& scales,
+                                         std::int64_t n, std::int64_t k, std::int64_t end,
+                                         Sink& sink) {
+  while (k < end) {
+    const std::int64_t count = smaller(kLanes, end - k);
+    alignas(64) float values[kLanes] = {};
+    for (std::int64_t i = 0; i < count; ++i) values[i] = value_at(w, scales, n, k + i);
+    sink.step_first(k, Simd::load(values), count);
+    k += count;
+  }
+}
+
+/// Whole-byte codes. Scaled ones are (code - zero) * scale; other zero points are not offered.
+/// kIsBFloat16: the rounding of a scaled value is known to be that one.
+template <CodeForm kForm, bool kIsScaled, bool kIsBFloat16>
+struct WholeCodes {
+  /// Calls sink.step<u>(k, v) for each kLanes columns from k, u < kUnroll, and
+  /// sink.step_first(k, v, count) for fewer. `ahead`: bytes from what is read to what will be.
+  template <typename Sink>
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales,
+                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t ahead, Sink& sink) {
+    constexpr std::int64_t kBytes = code_bytes<kForm>();
+    const std::byte* row = w.codes + n * w.row_bytes;
+    for (std::int64_t k = begin; k < end;) {
+      std::int64_t stop = end;
+      Floats scale{}, zero{};
+      if constexpr (kIsScaled) {
+        const std::int64_t block = w.blocks_per_row == 1 ? 0 : k / w.block_columns;
+        stop = w.blocks_per_row == 1 ? end : smaller(end, (block + 1) * w.block_columns);
+        scale = Simd::set1(scales.scale[block] * form_factor<kForm>());
+        if constexpr (kForm == CodeForm::kInt8)
+          zero = Simd::set1(scales.zero == nullptr ? 0.0f : scales.zero[block]);
+      }
+      const auto value = [&](std::int64_t column) __attribute__((always_inline)) {
+        Floats code = load_codes<kForm>(row + column * kBytes);
+        if constexpr (!kIsScaled) {
+          if constexpr (form_factor<kForm>() == 1.0f) return code;
+          return Simd::mul(code, Simd::set1(form_factor<kForm>()));
+        } else {
+          if constexpr (kForm == CodeForm::kInt8) code = Simd::sub(code, zero);
+          return rounded(kIsBFloat16 ? ValueRounding::kBFloat16 : w.rounding,
+                         Simd::mul(code, scale));
+        }
+      };
+      for (; k + kUnroll * kLanes <= stop; k += kUnroll * kLanes) {
+        for (std::int64_t line = 0; line < kUnroll * kLanes * kBytes; line += 64)
+          Simd::prefetch(row + k * kBytes + ahead + line);
+        sink.template step<0>(k, value(k));
+        sink.template step<1>(k + kLanes, value(k + kLanes));
+        sink.template step<2>(k + 2 * kLanes, value(k + 2 * kLanes));
+        sink.template step<3>(k + 3 * kLanes, value(k + 3 * kLanes));
+      }
+      for (; k + kLanes <= stop; k += kLanes) sink.template step<0>(k, value(k));
+      read_rest(w, scales, n, k, stop, sink);
+      k = stop;
+    }
+  }
+};
+
 /// Packed fields. Blocks begin at multiples of kLanes columns, and so do ranges at multiples of
-/// 8 * kLanes.
-template <int kBits>
+/// 8 * kLanes. kSteps vectors (1, 2 or 8) lie in one block.
+template <int kBits, int kSteps>
 struct FieldCodes {
   static constexpr bool kHasTable = kBits <= 5;
 
   template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales, std::int64_t n, std::int64_t begin,
-                   std::int64_t end, Sink& sink) {
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales,
+                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t ahead, Sink& sink) {
     const std::byte* row = w.codes + n * w.row_bytes;
     const std::byte* plane4 = row;
     const std::byte* plane2 = plane4 + ((kBits & 4) != 0 ? plane_bytes(w.columns, 4) : 0);
     const std::byte* plane1 = plane2 + ((kBits & 2) != 0 ? plane_bytes(w.columns, 2) : 0);
-    Reader reader{w, scales, begin, {}, {}};
+    Reader reader(w, scales, begin);
     constexpr std::int64_t kGroup = 8 * kLanes;
-    for (std::int64_t k = begin; k < end; k += kGroup) {
+    constexpr std::int64_t kWordBytes = kLanes * 4;
+    std::int64_t k = begin;
+    for (; k + kGroup <= end; k += kGroup) {
       const std::int64_t u = k / kGroup;
       Fields fields;
-      if constexpr ((kBits & 4) != 0) fields.four = Simd::load_words(plane4 + u * kLanes * 4);
+      if constexpr ((kBits & 4) != 0) {
+        fields.four = Simd::load_words(plane4 + u * kWordBytes);
+        Simd::prefetch(plane4 + u * kWordBytes + ahead);
+      }
       if constexpr ((kBits & 2) != 0) {
-        fields.two = Simd::load_words(plane2 + u / 2 * kLanes * 4);
+        fields.two = Simd::load_words(plane2 + u / 2 * kWordBytes);
+        Simd::prefetch(plane2 + u / 2 * kWordBytes + ahead);
         if (u % 2 != 0) fields.two = Simd::shift_right(fields.two, 16);
       }
       if constexpr ((kBits & 1) != 0) {
-        fields.one = Simd::load_words(plane1 + u / 4 * kLanes * 4);
+        fields.one = Simd::load_words(plane1 + u / 4 * kWordBytes);
+        Simd::prefetch(plane1 + u / 4 * kWordBytes + ahead);
         if (u % 4 != 0) fields.one = Simd::shift_right(fields.one, static_cast<int>(u % 4) * 8);
       }
-      if (k >= reader.next_block) reader.start_block(k);
-      if (k + kGroup <= end && reader.next_block >= k + kGroup) {
-        whole_group(reader, fields, k, sink);
-      } else {
-        group(reader, fields, k, end, sink);
-      }
+      steps<0>(reader, fields, k, sink);
     }
+    read_rest(w, scales, n, k, end, sink);
   }
 
  private:
@@ -239,45 +302,75 @@ struct FieldCodes {
   };
 
   struct Reader {
-    const CodeRows& w;
-    const RowScales& scales;
-    std::int64_t next_block;  ///< First column of the block after the table's.
+    const float* scale;
+    const float* zero;
+    Floats codes[kHasTable ? Simd::table_vectors(kBits) : 1];
+    ValueRounding rounding;
+    bool is_zero_float;
+    bool is_scaled;
+    int per_block;  ///< Runs of kSteps vectors in a block.
+    int left = 0;   ///< Of them in the current block.
     Simd::Table table;
-    Floats scale_and_zero[2];
+    Floats scale_vector, zero_vector;
 
-    TORCHAO_CPP_ALWAYS_INLINE void start_block(std::int64_t k) {
-      if (!w.is_scaled) {
-        next_block = w.columns;
-        if constexpr (kHasTable) {
-          for (int i = 0; i < Simd::table_vectors(kBits); ++i)
-            Simd::set_table(table, i, Simd::load(w.code_values + i * kLanes));
-        }
+    TORCHAO_CPP_ALWAYS_INLINE Reader(const CodeRows& w, const RowScales& scales,
+                                     std::int64_t begin)
+        : rounding(w.rounding),
+          is_zero_float(w.zero_kind == CodeZero::kFloat),
+          is_scaled(w.is_scaled) {
+      constexpr std::int64_t kRun = std::int64_t{kSteps} * kLanes;
+      if constexpr (kHasTable) {
+        for (int i = 0; i < Simd::table_vectors(kBits); ++i)
+          codes[i] = Simd::load(w.code_values + i * kLanes);
+      } else {
+        codes[0] = Simd::set1(w.code_offset);
+      }
+      const bool is_one_block = !w.is_scaled || w.blocks_per_row == 1;
+      const std::int64_t block = is_one_block ? 0 : begin / w.block_columns;
+      scale = scales.scale + block;
+      zero = scales.zero == nullptr ? nullptr : scales.zero + block;
+      per_block = static_cast<int>(
+          (is_one_block ? rounded_up(w.columns, kRun) : w.block_columns) / kRun);
+      start_block();
+      // The range may begin inside a block.
+      left = per_block - static_cast<int>((begin - block * w.block_columns) / kRun);
+      if (is_one_block) left = per_block;
+    }
+
+    TORCHAO_CPP_ALWAYS_INLINE void next_run() {
+      if (left == 0) {
+        start_block();
+        left = per_block;
+      }
+      --left;
+    }
+
+    TORCHAO_CPP_ALWAYS_INLINE void start_block() {
+      if (!is_scaled) {
+        for (int i = 0; kHasTable && i < Simd::table_vectors(kBits); ++i)
+          Simd::set_table(table, i, codes[i]);
         return;
       }
-      const std::int64_t block = w.blocks_per_row == 1 ? 0 : k / w.block_columns;
-      next_block = w.blocks_per_row == 1 ? w.columns : (block + 1) * w.block_columns;
-      const BlockScale s(scales, block, 1.0f);
-      if constexpr (kHasTable) {
-        for (int i = 0; i < Simd::table_vectors(kBits); ++i) {
-          const Floats code = Simd::load(w.code_values + i * kLanes);
-          Simd::set_table(table, i, rounded(w.rounding, scaled(w.zero_kind, code, s)));
-        }
-      } else {
-        scale_and_zero[0] = s.scale;
-        scale_and_zero[1] = s.zero;
-      }
+      scale_vector = Simd::set1(*scale++);
+      zero_vector = Simd::set1(zero == nullptr ? 0.0f : *zero++);
+      for (int i = 0; kHasTable && i < Simd::table_vectors(kBits); ++i)
+        Simd::set_table(table, i, scaled(codes[i]));
+    }
+
+    TORCHAO_CPP_ALWAYS_INLINE Floats scaled(Floats code) const {
+      // A zero point of 0 changes nothing in either form.
+      const Floats v = is_zero_float
+                           ? Simd::add(Simd::mul(code, scale_vector), zero_vector)
+                           : Simd::mul(Simd::sub(code, zero_vector), scale_vector);
+      return rounded(rounding, v);
     }
 
     TORCHAO_CPP_ALWAYS_INLINE Floats value(Simd::Words index) const {
       if constexpr (kHasTable) {
         return Simd::look_up<kBits>(table, index);
       } else {
-        Floats code = Simd::sub(Simd::to_floats(index, (1 << kBits) - 1), Simd::set1(w.code_offset));
-        if (!w.is_scaled) return code;
-        if (w.zero_kind == CodeZero::kInt) code = Simd::sub(code, scale_and_zero[1]);
-        Floats v = Simd::mul(code, scale_and_zero[0]);
-        if (w.zero_kind == CodeZero::kFloat) v = Simd::add(v, scale_and_zero[1]);
-        return rounded(w.rounding, v);
+        const Floats code = Simd::sub(Simd::to_floats(index, (1 << kBits) - 1), codes[0]);
+        return is_scaled ? scaled(code) : code;
       }
     }
   };
@@ -308,96 +401,74 @@ struct FieldCodes {
     return out;
   }
 
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void whole_group(Reader& reader, const Fields& f, std::int64_t k, Sink& sink) {
-    sink.template step<0>(k, reader.value(index<0>(f)));
-    sink.template step<1>(k + kLanes, reader.value(index<1>(f)));
-    sink.template step<2>(k + 2 * kLanes, reader.value(index<2>(f)));
-    sink.template step<3>(k + 3 * kLanes, reader.value(index<3>(f)));
-    sink.template step<0>(k + 4 * kLanes, reader.value(index<4>(f)));
-    sink.template step<1>(k + 5 * kLanes, reader.value(index<5>(f)));
-    sink.template step<2>(k + 6 * kLanes, reader.value(index<6>(f)));
-    sink.template step<3>(k + 7 * kLanes, reader.value(index<7>(f)));
-  }
-
-  template <int kStep, typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void step(Reader& reader, const Fields& f, std::int64_t k,
-                                             std::int64_t end, Sink& sink) {
-    if (k >= reader.next_block) reader.start_block(k);
-    const Floats v = reader.value(index<kStep>(f));
-    if (k + kLanes <= end) {
-      sink.template step<kStep>(k, v);
-    } else {
-      sink.step_first(k, v, end - k);
-    }
-  }
-
-  /// Blocks may begin, and the row may end, at any step.
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void group(Reader& reader, Fields f, std::int64_t k,
-                                              std::int64_t end, Sink& sink) {
-    const std::int64_t stop = smaller(end, k + 8 * kLanes);
-    for (; k < stop; k += 2 * kLanes) {
-      step<0>(reader, f, k, end, sink);
-      if (k + kLanes < stop) step<1>(reader, f, k + kLanes, end, sink);
-      if constexpr ((kBits & 4) != 0) f.four = Simd::shift_right(f.four, 8);
-      if constexpr ((kBits & 2) != 0) f.two = Simd::shift_right(f.two, 4);
-      if constexpr ((kBits & 1) != 0) f.one = Simd::shift_right(f.one, 2);
-    }
+  template <int kJ, typename Sink>
+  TORCHAO_CPP_ALWAYS_INLINE static void steps(Reader& reader, const Fields& f, std::int64_t k,
+                                              Sink& sink) {
+    if constexpr (kJ % kSteps == 0) reader.next_run();
+    sink.template step<kJ % kUnroll>(k + kJ * kLanes, reader.value(index<kJ>(f)));
+    if constexpr (kJ < 7) steps<kJ + 1>(reader, f, k, sink);
   }
 };
+
+template <CodeForm kForm, typename F>
+void with_scaling(const CodeRows& w, const F& fn) {
+  if (!w.is_scaled) return fn.template operator()<WholeCodes<kForm, false, false>>();
+  // The formats that are met most get a loop of their own.
+  if constexpr (kForm == CodeForm::kInt8 || kForm == CodeForm::kFloat8E4M3) {
+    if (w.rounding == ValueRounding::kBFloat16)
+      return fn.template operator()<WholeCodes<kForm, true, true>>();
+  }
+  fn.template operator()<WholeCodes<kForm, true, false>>();
+}
+
+template <int kBits, typename F>
+void with_steps(const CodeRows& w, const F& fn) {
+  const std::int64_t vectors =
+      !w.is_scaled || w.blocks_per_row == 1 ? 8 : w.block_columns / kLanes;
+  if (vectors % 8 == 0) return fn.template operator()<FieldCodes<kBits, 8>>();
+  if (vectors % 2 == 0) return fn.template operator()<FieldCodes<kBits, 2>>();
+  return fn.template operator()<FieldCodes<kBits, 1>>();
+}
 
 /// Calls fn.template operator()<Codes>() with the class that reads `w`.
 template <typename F>
 void with_codes(const CodeRows& w, const F& fn) {
   using Form = CodeForm;
-  using Rounding = ValueRounding;
-  const auto whole = [&]<Form kForm>() {
-    if (!w.is_scaled) return fn.template operator()<WholeCodes<kForm, false, Rounding::kNone>>();
-    switch (w.rounding) {
-      case Rounding::kBFloat16:
-        return fn.template operator()<WholeCodes<kForm, true, Rounding::kBFloat16>>();
-      case Rounding::kFloat16:
-        return fn.template operator()<WholeCodes<kForm, true, Rounding::kFloat16>>();
-      default:
-        return fn.template operator()<WholeCodes<kForm, true, Rounding::kNone>>();
-    }
-  };
   switch (w.form) {
     case Form::kFloat32:
-      return fn.template operator()<WholeCodes<Form::kFloat32, false, Rounding::kNone>>();
+      return fn.template operator()<WholeCodes<Form::kFloat32, false, false>>();
     case Form::kFloat16:
-      return fn.template operator()<WholeCodes<Form::kFloat16, false, Rounding::kNone>>();
+      return fn.template operator()<WholeCodes<Form::kFloat16, false, false>>();
     case Form::kBFloat16:
-      return fn.template operator()<WholeCodes<Form::kBFloat16, false, Rounding::kNone>>();
+      return fn.template operator()<WholeCodes<Form::kBFloat16, false, false>>();
     case Form::kInt8:
-      return whole.template operator()<Form::kInt8>();
+      return with_scaling<Form::kInt8>(w, fn);
     case Form::kFloat8E4M3:
-      return whole.template operator()<Form::kFloat8E4M3>();
+      return with_scaling<Form::kFloat8E4M3>(w, fn);
     case Form::kFloat8E5M2:
-      return whole.template operator()<Form::kFloat8E5M2>();
+      return with_scaling<Form::kFloat8E5M2>(w, fn);
     case Form::kFloat6E2M3:
-      return whole.template operator()<Form::kFloat6E2M3>();
+      return with_scaling<Form::kFloat6E2M3>(w, fn);
     case Form::kFloat6E3M2:
-      return whole.template operator()<Form::kFloat6E3M2>();
+      return with_scaling<Form::kFloat6E3M2>(w, fn);
     case Form::kFields:
       break;
   }
   switch (w.bits) {
     case 1:
-      return fn.template operator()<FieldCodes<1>>();
+      return with_steps<1>(w, fn);
     case 2:
-      return fn.template operator()<FieldCodes<2>>();
+      return with_steps<2>(w, fn);
     case 3:
-      return fn.template operator()<FieldCodes<3>>();
+      return with_steps<3>(w, fn);
     case 4:
-      return fn.template operator()<FieldCodes<4>>();
+      return with_steps<4>(w, fn);
     case 5:
-      return fn.template operator()<FieldCodes<5>>();
+      return with_steps<5>(w, fn);
     case 6:
-      return fn.template operator()<FieldCodes<6>>();
+      return with_steps<6>(w, fn);
     default:
-      return fn.template operator()<FieldCodes<7>>();
+      return with_steps<7>(w, fn);
   }
 }
 

@@ -56,15 +56,26 @@ struct StoreSink {
 
 constexpr std::int64_t kDotRows = 8;
 
+// Columns at a time, so that kM rows of x stay in the first-level cache: a multiple of the 8 * kLanes
+// that packed fields ask for.
+template <int kM>
+constexpr std::int64_t kDotColumns = 8192 / kM;
+
 template <typename Codes, int kM>
-[[gnu::noinline]] void dot_rows(const CodeRows& w, std::int64_t n0, std::int64_t count, const float* x,
-              std::int64_t m, float* scratch, float* sums) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    const RowScales scales = read_scales(w, n0 + i, scratch);
-    DotSink<kM> sink(x, w.columns, m);
-    Codes::read(w, scales, n0 + i, 0, w.columns, sink);
-    for (int r = 0; r < kM; ++r) {
-      if (r < m) sums[r * count + i] = sink.sum(r);
+[[gnu::noinline]] void dot_rows(const CodeRows& w, std::int64_t n0, std::int64_t count,
+                                const float* x, std::int64_t m, float* scratch, float* sums) {
+  // What is read next: the same columns of the next row, or what follows in memory.
+  const std::int64_t ahead = w.columns <= kDotColumns<kM> ? 1024 : w.row_bytes;
+  for (std::int64_t k0 = 0; k0 < w.columns; k0 += kDotColumns<kM>) {
+    const std::int64_t k1 = smaller(w.columns, k0 + kDotColumns<kM>);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const RowScales scales = read_scales(w, n0 + i, k0, k1, scratch);
+      DotSink<kM> sink(x, w.columns, m);
+      Codes::read(w, scales, n0 + i, k0, k1, ahead, sink);
+      for (int r = 0; r < kM && r < m; ++r) {
+        float& sum = sums[r * count + i];
+        sum = k0 == 0 ? sink.sum(r) : sum + sink.sum(r);
+      }
     }
   }
 }
@@ -75,7 +86,6 @@ void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const float* x,
          float* scratch, float* sums) noexcept {
   with_codes(w, [&]<typename Codes>() {
     if (m == 1) return dot_rows<Codes, 1>(w, n0, count, x, m, scratch, sums);
-    if (m == 2) return dot_rows<Codes, 2>(w, n0, count, x, m, scratch, sums);
     if (m <= 4) return dot_rows<Codes, 4>(w, n0, count, x, m, scratch, sums);
     dot_rows<Codes, kDotRows>(w, n0, count, x, m, scratch, sums);
   });
@@ -184,7 +194,8 @@ template <typename Codes>
         continue;
       }
       StoreSink sink{row - k0};
-      Codes::read(w, read_scales(w, n0 + i, s.scales), n0 + i, k0, k0 + columns, sink);
+      const RowScales scales = read_scales(w, n0 + i, k0, k0 + columns, s.scales);
+      Codes::read(w, scales, n0 + i, k0, k0 + columns, w.row_bytes, sink);
     }
     for (std::int64_t p = 0; p < x_panels(m); ++p) {
       const float* xp = x + (p * w.columns + k0) * kPanel;

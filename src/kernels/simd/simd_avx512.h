@@ -32,6 +32,7 @@ struct Simd {
   static void store_first(float* p, Floats v, std::int64_t count) {
     _mm512_mask_storeu_ps(p, first(count), v);
   }
+  static void prefetch(const void* p) { _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0); }
   static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
   static Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
   static Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }
