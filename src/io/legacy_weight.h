@@ -58,6 +58,10 @@ std::array<std::int64_t, 2> legacy_matrix_shape(const TorchObject& object);
 /// torchao 0.8 to 0.15, dtypes/affine_quantized_tensor.py and dtypes/uintx, dtypes/floatx.
 std::optional<TorchEntry> read_legacy_class(const TorchObject& object, LegacyContext& context);
 
+/// The classes of a weight that read_legacy_class read, outermost first:
+/// "AffineQuantizedTensor(PlainAQTTensorImpl)".
+std::string legacy_class_path(const TorchObject& object);
+
 // The implementations, each in the file of its kind. They take what `object` holds out of it.
 
 /// Integer codes: PlainAQTTensorImpl, QDQTensorImpl, UintxAQTTensorImpl, Int4PackedTensorImpl.

@@ -260,6 +260,18 @@ TEST_F(LegacyWeightTest, TilesOfFewerColumnsAreRegrouped) {
   }
 }
 
+TEST_F(LegacyWeightTest, EntriesNameTheClassesOfTheFile) {
+  const std::string weight = int8_weight();
+  EXPECT_EQ(load(weight).entry("w").stored_class, "AffineQuantizedTensor(PlainAQTTensorImpl)");
+  const std::string wrapped = activation(weight, "_int8_asymm_per_token_quant");
+  EXPECT_EQ(load(activation_scale(wrapped, b_.tensor<float>("FloatStorage", {4}, {1, 2, 4, 8})))
+                .entry("w")
+                .stored_class,
+            "WeightTensorWithLinearActivationScaleMetadata(LinearActivationQuantizedTensor("
+            "AffineQuantizedTensor(PlainAQTTensorImpl)))");
+  EXPECT_EQ(load(b_.tensor<float>("FloatStorage", {1}, {1})).entry("w").stored_class, "");
+}
+
 TEST_F(LegacyWeightTest, DeviceLayoutsAndOldFilesAreNamed) {
   EXPECT_EQ(kind(TorchFileBuilder::object("torchao.dtypes.affine_quantized_tensor",
                                           "AffineQuantizedTensor", "float32", {2, 4},

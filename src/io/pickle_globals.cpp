@@ -128,23 +128,6 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization.quant_api", "_float8_cutlass_quant", Role::kFunction},
 });
 
-struct ClassName {
-  std::string_view module;
-  std::string_view name;
-};
-constexpr auto kUnsupportedLegacyClasses = std::to_array<ClassName>({
-    {"torchao.dtypes.uintx.semi_sparse_layout", "SemiSparseAQTTensorImpl"},
-    {"torchao.dtypes.uintx.marlin_sparse_layout", "MarlinSparseAQTTensorImpl"},
-    {"torchao.dtypes.uintx.block_sparse_layout", "BlockSparseAQTTensorImpl"},
-    {"torchao.dtypes.uintx.int4_xpu_layout", "Int4XPUAQTTensorImpl"},
-    {"torchao.dtypes.uintx.gemlite_layout", "GemliteAQTTensorImpl"},
-    {"torchao.dtypes.uintx.packed_linear_int8_dynamic_activation_intx_weight_layout",
-     "PackedLinearInt8DynamicActivationIntxWeightAQTTensorImpl"},
-    {"torchao.dtypes.uintx.marlin_qqq_tensor", "MarlinQQQAQTTensorImpl"},
-    {"torchao.dtypes.floatx.floatx_tensor_core_layout", "FloatxTensorCoreAQTTensorImpl"},
-    {"torchao.dtypes.floatx.cutlass_semi_sparse_layout", "CutlassSemiSparseTensorImpl"},
-});
-
 // Members whose value is a number count from 1 in this order; the others have their name in lower
 // case as value.
 struct NumberedEnum {
@@ -164,16 +147,13 @@ const NumberedEnum* find_numbered(const PickleGlobal& type) noexcept {
 
 }  // namespace
 
+std::span<const PickleGlobal> pickle_globals() noexcept { return kGlobals; }
+
 const PickleGlobal* find_pickle_global(std::string_view module, std::string_view name) noexcept {
   const auto* found = std::find_if(kGlobals.begin(), kGlobals.end(), [&](const PickleGlobal& g) {
     return g.name == name && g.module == module;
   });
   return found == kGlobals.end() ? nullptr : found;
-}
-
-bool is_unsupported_legacy_class(std::string_view module, std::string_view name) noexcept {
-  return std::any_of(kUnsupportedLegacyClasses.begin(), kUnsupportedLegacyClasses.end(),
-                     [&](const ClassName& c) { return c.name == name && c.module == module; });
 }
 
 std::optional<std::string> enum_member_name(const PickleGlobal& type, std::int64_t value) {
