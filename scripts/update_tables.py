@@ -65,15 +65,19 @@ def weights_table(listings):
                      "write: safetensors that torchao 0.18 loads"], rows)
 
 
+def dotted(c):
+    return f"`{c['module']}.{c['name']}`"
+
+
 def legacy_weights_table(listings):
     return markdown(["class", "read: `.bin` of torchao", "becomes"],
-                    [[f"`{c['name']}`", c["versions"], " or ".join(f"`{name}`" for name in c["becomes"]) or f"adds {c['adds']}"]
+                    [[dotted(c), c["versions"], " or ".join(f"`{name}`" for name in c["becomes"]) or f"adds {c['adds']}"]
                      for c in listings["weights"]["legacy_classes"] if not c["unsupported"]])
 
 
 def unread_weights_table(listings):
     return markdown(["class", "in `.bin` of torchao", "not read, since it holds"],
-                    [[f"`{c['name']}`", c["versions"], c["unsupported"]] for c in listings["weights"]["legacy_classes"] if c["unsupported"]])
+                    [[dotted(c), c["versions"], c["unsupported"]] for c in listings["weights"]["legacy_classes"] if c["unsupported"]])
 
 
 MAKERS = {"configs": configs_table, "shorthands": shorthands_table, "devices": devices_table, "kernels": kernels_table,

@@ -95,7 +95,8 @@ void print_as_text() {
   }
   Table legacy({{"class in .bin files of torchao"}, {"versions"}, {"becomes"}});
   for (const BinClassInfo& row : legacy_rows())
-    legacy.add({std::string(row.name), std::string(row.versions), legacy_outcome(row)});
+    legacy.add({fmt::format("{}.{}", row.module, row.name), std::string(row.versions),
+                legacy_outcome(row)});
   write_out(classes.text() + "\n" + legacy.text());
 }
 

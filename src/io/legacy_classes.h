@@ -9,9 +9,9 @@
 
 namespace torchao_cpp {
 
-/// A class of weights, or of what is in one, that no torchao writes today: one row of the list that
-/// reading, the closed list of globals and `torchao weights` go by. Source: the wheels of torchao
-/// 0.7 to 0.17.
+/// A class of .bin files, of weights or of what is in one, that reading makes another class of,
+/// under one of the modules that it was in: one row of the list that reading and `torchao weights`
+/// go by. Source: the wheels of torchao 0.7 to 0.18.
 struct LegacyClass {
   std::string_view module;
   std::string_view name;

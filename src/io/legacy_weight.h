@@ -49,8 +49,8 @@ struct AffineWeight {
 /// CheckpointError ao.shape_mismatch.
 std::array<std::int64_t, 2> legacy_matrix_shape(const TorchObject& object);
 
-/// A weight of torchao <= 0.15: AffineQuantizedTensor, alone or in the wrappers that quantize or
-/// scale the activation, or Int4OpaqueTensor (0.14). It becomes one of today's classes with the
+/// A weight of one of legacy_classes(): AffineQuantizedTensor, alone or in the wrappers that quantize
+/// or scale the activation, or Int4OpaqueTensor. It becomes one of today's classes with the
 /// same dequantized values, or a plain tensor where none has them. nullopt for any other class.
 /// Leaves a note where the activation is quantized otherwise than by the torchao that wrote the
 /// file. Throws CheckpointError: bin.unsupported_legacy_layout, ao.missing_data,

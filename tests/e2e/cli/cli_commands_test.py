@@ -203,12 +203,14 @@ class Lists(CliTest):
         self.assertIn("Int8WeightOnlyConfig", classes["Int8Tensor"]["configs"])
         self.assertFalse(classes["NF4Tensor"]["safetensors_serializable"])
         legacy = {c["name"]: c for c in lists["legacy_classes"]}
+        dotted = [f"{c['module']}.{c['name']}" for c in lists["legacy_classes"]]
         self.assertEqual(legacy["QDQTensorImpl"]["becomes"], ["IntxUnpackedToInt8Tensor"])
         self.assertTrue(legacy["MarlinSparseAQTTensorImpl"]["unsupported"])
         self.assertNotIn("Int8Tensor", legacy)
         text = self.succeed("weights")
-        for name in (*classes, *legacy):
+        for name in (*classes, *dotted):
             self.assertRegex(text, rf"(?m)^{name} ")
+        self.assertEqual(len(dotted), len(set(dotted)))
 
     def test_weights_run_as_the_list_says(self):
         operations = {c["name"]: c["operations"] for c in self.succeed_json("weights")["classes"]}
