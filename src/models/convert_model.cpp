@@ -163,7 +163,9 @@ Json converted_config(const ModelFolder& folder, std::span<const StoredClass> cl
     add({fmt::format("{}: no weight is quantized in the result, which has no quantization_config",
                      folder.config.where)});
   } else if (!folder.config.quantization_config.empty()) {
-    add({fmt::format("{}: quantization_config is kept as it is", folder.config.where)});
+    add({fmt::format(
+        "{}: quantization_config is kept as it is{}", folder.config.where,
+        classes.empty() ? "" : "; transformers and vLLM may not load the model with it")});
   } else if (!classes.empty()) {
     add(
         {fmt::format("{}: has no quantization_config, so nor has the result; transformers and vLLM "

@@ -155,7 +155,7 @@ TEST(ConvertModel, KeepsAConfigThatHasNoMeaningToday) {
   std::ofstream(source / "config.json") << config.dump();
   const ConvertModelReport report = convert_model(source, scratch / "out");
   EXPECT_THAT(report.notices, Contains(HasSubstr("is not understood")));
-  EXPECT_THAT(report.notices, Contains(HasSubstr("quantization_config is kept as it is")));
+  EXPECT_THAT(report.notices, Contains(HasSubstr("quantization_config is kept as it is; transformers")));
   EXPECT_EQ(quantization_config(scratch / "out").at("quant_type"), "autoquant");
 }
 

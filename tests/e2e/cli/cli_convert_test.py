@@ -63,7 +63,7 @@ class Convert(CliTest):
         self.assertEqual({(w["class_before"], w["class_after"]) for w in report["weights"]}, {(stored, "IntxUnpackedToInt8Tensor"), ("Tensor", "Tensor")})
         text = self.succeed("convert", source, self.folder / "text")
         self.assertRegex(text, r"(?m)^class .* class before$")
-        self.assertRegex(text, rf"(?m)^IntxUnpackedToInt8Tensor .* {stored.replace('(', '.').replace(')', '.')}$")
+        self.assertRegex(text, rf"(?m)^IntxUnpackedToInt8Tensor .* the class +{stored.replace('(', '.').replace(')', '.')}$")
 
     def test_shards_become_one_checkpoint(self):
         report = self.succeed_json("convert", SHARDED, self.folder / "out")
