@@ -21,5 +21,6 @@ void add_generate(CLI::App& app, Command& chosen);
 void add_perplexity(CLI::App& app, Command& chosen);
 void add_configs(CLI::App& app, Command& chosen);
 void add_kernels(CLI::App& app, Command& chosen);
+void add_weights(CLI::App& app, Command& chosen);
 
 }  // namespace torchao_cpp::cli

@@ -118,14 +118,25 @@ void print_as_json(const ConvertModelReport& report, const Arguments& arguments)
               {"notices", report.notices}});
 }
 
+std::string what_changed(const ConvertModelReport::ClassTotal& total,
+                         const std::string& unchanged) {
+  if (!total.changes.empty()) return fmt::format("{}", fmt::join(total.changes, "; "));
+  return total.class_before == total.class_after ? unchanged : "the class";
+}
+
 void print_as_text(const ConvertModelReport& report, const Arguments& arguments) {
-  Table table({{"class"}, {"weights", true}, {"before", true}, {"after", true}, {"what changed"}});
+  Table table({{"class"},
+               {"weights", true},
+               {"before", true},
+               {"after", true},
+               {"what changed"},
+               {"class before"}});
   const bool same_form = report.form_before == report.form_after;
   const std::string unchanged = same_form ? "nothing" : "the form alone";
   for (const ConvertModelReport::ClassTotal& t : report.classes) {
     table.add({t.class_after, format_count(t.count), format_bytes(t.bytes_before),
-               format_bytes(t.bytes_after),
-               t.changes.empty() ? unchanged : fmt::format("{}", fmt::join(t.changes, "; "))});
+               format_bytes(t.bytes_after), what_changed(t, unchanged),
+               t.class_before == t.class_after ? "" : t.class_before});
   }
   const std::string form =
       same_form ? report.form_after : report.form_before + " -> " + report.form_after;

@@ -144,7 +144,9 @@ void add_inspect(CLI::App& app, Command& chosen) {
   auto arguments = std::make_shared<Arguments>();
   CLI::App* command =
       app.add_subcommand("inspect", "Show the config and every parameter of a model folder");
-  command->add_option("DIR", arguments->directory, "Model folder: config.json and safetensors")
+  command
+      ->add_option("DIR", arguments->directory,
+                   "Model folder: config.json, and safetensors or .bin files")
       ->required();
   command->add_flag("--short", arguments->is_short, "Join repeated layers into one row");
   declare_json(*command, arguments->json);

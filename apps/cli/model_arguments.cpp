@@ -13,7 +13,8 @@ void declare_json(CLI::App& command, bool& json) {
 }
 
 void ModelArguments::declare(CLI::App& command) {
-  command.add_option("DIR", directory, "Model folder: config.json and safetensors")->required();
+  command.add_option("DIR", directory, "Model folder: config.json, and safetensors or .bin files")
+      ->required();
   command.add_option("-q,--quantization", quantization, kQuantizationHelp);
   command.add_option("--skip", skip, "Modules to leave alone: a,b")->delimiter(',');
   command.add_option("--dtype", dtype, "Compute dtype: f32, f16 or bf16 (default: config.json's)");

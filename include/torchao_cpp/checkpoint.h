@@ -24,7 +24,24 @@ struct CheckpointEntry {
   std::string fqn;                    ///< e.g. "model.layers.0.mlp.up_proj.weight"
   Tensor plain;                       ///< Undefined when quantized.
   std::optional<TensorParts> parts;   ///< Set when quantized; not yet checked against its class.
+  /// The class in the file and, for the old ones of .bin files, what it wraps:
+  /// "LinearActivationQuantizedTensor(AffineQuantizedTensor(PlainAQTTensorImpl))". Empty for a plain tensor. Differs from
+  /// parts->class_name, or comes with `plain`, where reading made another class of it.
+  std::string stored_class;
 };
+
+/// A class of weights that torchao wrote into .bin files: one row of `torchao weights`.
+struct BinClassInfo {
+  std::string_view module;    ///< As pickles name it: "torchao.dtypes.uintx.plain_layout"
+  std::string_view name;      ///< "PlainAQTTensorImpl"
+  std::string_view versions;  ///< Of torchao that wrote it under this module: "0.7 to 0.17"
+  /// What reading makes of it, by its values: classes of today, itself among them, or "Tensor" where it is dequantized.
+  /// Empty where it only wraps one of the others, or is not read.
+  std::vector<std::string_view> becomes;
+  std::string_view adds;         ///< What a wrapper adds to the weight in it; empty for others.
+  std::string_view unsupported;  ///< Why it is not read; empty otherwise.
+};
+TORCHAO_CPP_EXPORT std::vector<BinClassInfo> bin_class_infos();
 
 /// A directory or a single file, memory-mapped and validated: safetensors with torchao's flattened form (torchao 0.14 and
 /// >= 0.15 spellings), or the .bin files of torch.save with torchao's tensor classes of 0.7 to 0.18. Immutable and safe to

@@ -32,6 +32,9 @@ struct LoadedWeight {
 /// A checkpoint's parts -> a quantized LoadedWeight. Throws CheckpointError as WeightTensorType::from_parts does; `fqn` names the weight.
 TORCHAO_CPP_EXPORT LoadedWeight loaded_weight_from_parts(const TensorParts& parts, std::string_view fqn);
 
+/// Whether torchao 0.18, which matches names exactly, loads the class from safetensors. False for an unknown name.
+TORCHAO_CPP_EXPORT bool is_safetensors_serializable(std::string_view class_name) noexcept;
+
 /// Which part of a fused layer a checkpoint tensor belongs to: 0, 1, .. in the order of output_sizes (q, k, v; gate, up).
 using ShardId = int;
 

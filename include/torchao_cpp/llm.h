@@ -154,7 +154,7 @@ struct ConvertModelReport {
   /// One parameter.
   struct Row {
     std::string fqn;
-    std::string class_before;  ///< "Tensor" for a plain one.
+    std::string class_before;  ///< CheckpointEntry::stored_class; "Tensor" for a plain one.
     std::string class_after;
     std::vector<std::string> changes;  ///< Phrases: "attribute 'reduce_range' added"; empty = nothing but the form.
     std::int64_t bytes_before = 0;

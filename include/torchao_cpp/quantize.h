@@ -38,6 +38,18 @@ struct ConfigInfo {
 };
 TORCHAO_CPP_EXPORT std::vector<ConfigInfo> config_infos();
 
+/// A class of quantized weights: one row of `torchao weights`.
+struct WeightClassInfo {
+  std::string name;  ///< torchao's class name.
+  std::string family;
+  std::string safetensors_versions;  ///< Of torchao whose safetensors hold it: "0.16 to 0.18"; empty: none do.
+  bool safetensors_serializable = false;  ///< torchao 0.18 loads it from safetensors.
+  std::vector<std::string> configs;     ///< That make it of a plain weight.
+  std::vector<std::string> operations;  ///< That run it, as in KernelInfo.
+  std::string not_run;                  ///< Why there are none.
+};
+TORCHAO_CPP_EXPORT std::vector<WeightClassInfo> weight_class_infos();
+
 /// A weight after quantization, or null with the reason why torchao leaves it unquantized.
 struct QuantizeOutcome {
   WeightTensorPtr weight;

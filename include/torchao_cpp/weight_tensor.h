@@ -73,6 +73,11 @@ struct WeightTensorType {
   std::span<const std::string_view> optional_tensor_attribute_names;
   /// False for classes torchao cannot put into safetensors (NF4Tensor).
   bool safetensors_serializable = true;
+  /// torchao versions whose safetensors hold the class, e.g. "0.16 to 0.18"; empty: none do.
+  std::string_view safetensors_versions{};
+  /// What its weights may be run as, spelt as ConfigType::operation; empty: nothing, see `not_run`.
+  std::span<const std::string_view> operations{};
+  std::string_view not_run{};  ///< Why no operation takes them; empty otherwise.
   /// Validates ranks, dtypes, shapes and attributes. Throws CheckpointError with kind ao.missing_data,
   /// ao.shape_mismatch, ao.dtype_mismatch, ao.metadata_invalid or ao.unsupported_type; `fqn` names the weight.
   WeightTensorPtr (*from_parts)(const TensorParts& parts, std::string_view fqn);

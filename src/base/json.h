@@ -24,8 +24,9 @@ struct JsonProblem {
   std::string message;
 };
 
-/// Parses one JSON value and nothing but white space after it. Refuses duplicate keys at any level, nesting deeper than the limit, invalid
-/// UTF-8, NaN/Infinity literals and comments. Returns the problem, or nullopt after filling `out`.
+/// Parses one JSON value and nothing but white space after it. Refuses duplicate keys at any level, nesting deeper than the
+/// limit, texts longer than the limit, invalid UTF-8, raw NUL bytes anywhere, a byte order mark, NaN/Infinity literals and
+/// comments. Returns the problem, or nullopt after filling `out`.
 std::optional<JsonProblem> try_parse_json(std::string_view text, Json& out, const JsonLimits& limits = {});
 
 /// As above; throws ConfigError (kind "json") with `where` in front of the message.

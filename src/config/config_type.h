@@ -49,6 +49,8 @@ struct ConfigType {
   std::string_view summary;
   /// The config's words without "Config" in snake case: the kernels' operation.
   std::string_view operation;
+  /// What quantize_tensor makes of a weight, depending on the config's fields.
+  std::span<const WeightTensorType* const> weight_classes{};
 };
 
 /// A family of configs and tensor types: one folder of workflows/.

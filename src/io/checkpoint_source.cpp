@@ -37,6 +37,7 @@ class SafetensorsSource final : public CheckpointSource {
       out.plain = flattened.parts.front().second.tensor();
       return out;
     }
+    out.stored_class = flattened.class_name;
     TensorParts& parts = out.parts.emplace();
     parts.class_name = flattened.class_name;
     parts.attributes = flattened.attributes;

@@ -7,6 +7,7 @@
 
 #include "core/float_formats.h"
 #include "core/parts_reader.h"
+#include "io/legacy_classes.h"
 #include "io/quoted_name.h"
 #include "torchao_cpp/error.h"
 
@@ -159,15 +160,9 @@ TorchEntry read_affine(const TorchObject& object, LegacyActivation activation,
       transposed != nullptr && (!transposed->is(PickleKind::kBool) || transposed->integer() != 0)) {
     impl.fail(kUnsupported, "is transposed");
   }
-  const std::string_view name = impl.class_name();
-  if (name == "Float8AQTTensorImpl") return read_legacy_float8(impl, std::move(weight), context);
-  if (name == "TensorCoreTiledAQTTensorImpl" || name == "Int4CPUAQTTensorImpl")
-    return read_legacy_int4(impl, std::move(weight), context);
-  for (const char* integer :
-       {"PlainAQTTensorImpl", "QDQTensorImpl", "UintxAQTTensorImpl", "Int4PackedTensorImpl"}) {
-    if (name == integer) return read_legacy_integer(impl, std::move(weight), context);
-  }
-  object.fail("pickle.type_error", fmt::format("'tensor_impl' is a {}", name));
+  if (const LegacyClass* type = find_legacy_impl(impl.class_name()))
+    return type->read_impl(impl, std::move(weight), context);
+  object.fail("pickle.type_error", fmt::format("'tensor_impl' is a {}", impl.class_name()));
 }
 
 // The weight inside the wrappers; at most one of each.
@@ -224,6 +219,15 @@ std::optional<TorchEntry> read_legacy_class(const TorchObject& object, LegacyCon
   auto out = read_wrapped(object, {}, context);
   if (!out && is_wrapper) object.fail("pickle.type_error", "wraps what no torchao wraps");
   return out;
+}
+
+std::string legacy_class_path(const TorchObject& object) {
+  for (const char* inner : {"original_weight_tensor", "tensor_impl"}) {
+    if (object.find(inner) == nullptr) continue;
+    return fmt::format("{}({})", object.class_name(),
+                       legacy_class_path(object.required_object(inner)));
+  }
+  return std::string(object.class_name());
 }
 
 Tensor inverted_scale(const TorchTensor& scale, std::int64_t k, std::string_view fqn) {

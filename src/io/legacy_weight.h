@@ -49,14 +49,18 @@ struct AffineWeight {
 /// CheckpointError ao.shape_mismatch.
 std::array<std::int64_t, 2> legacy_matrix_shape(const TorchObject& object);
 
-/// A weight of torchao <= 0.15: AffineQuantizedTensor, alone or in the wrappers that quantize or
-/// scale the activation, or Int4OpaqueTensor (0.14). It becomes one of today's classes with the
+/// A weight of one of legacy_classes(): AffineQuantizedTensor, alone or in the wrappers that quantize
+/// or scale the activation, or Int4OpaqueTensor. It becomes one of today's classes with the
 /// same dequantized values, or a plain tensor where none has them. nullopt for any other class.
 /// Leaves a note where the activation is quantized otherwise than by the torchao that wrote the
 /// file. Throws CheckpointError: bin.unsupported_legacy_layout, ao.missing_data,
 /// ao.metadata_invalid, ao.shape_mismatch, ao.dtype_mismatch, or as TorchObject does. Source:
 /// torchao 0.8 to 0.15, dtypes/affine_quantized_tensor.py and dtypes/uintx, dtypes/floatx.
 std::optional<TorchEntry> read_legacy_class(const TorchObject& object, LegacyContext& context);
+
+/// The classes of a weight that read_legacy_class read, outermost first:
+/// "AffineQuantizedTensor(PlainAQTTensorImpl)".
+std::string legacy_class_path(const TorchObject& object);
 
 // The implementations, each in the file of its kind. They take what `object` holds out of it.
 

@@ -27,8 +27,7 @@ std::string enum_value(std::string_view name, int value) {
 class LegacyWeightTest : public ::testing::Test {
  protected:
   std::string impl(std::string_view module, std::string_view name, const State& state) {
-    return TorchFileBuilder::object(std::string("torchao.dtypes.") + std::string(module), name,
-                                    "int8", {n_, k_}, state);
+    return TorchFileBuilder::object(dtypes_ + std::string(module), name, "int8", {n_, k_}, state);
   }
   std::string plain_impl(const std::string& data, const std::string& scale,
                          const std::string& zero_point) {
@@ -88,6 +87,7 @@ class LegacyWeightTest : public ::testing::Test {
     return {t.data<std::int8_t>(), t.data<std::int8_t>() + t.numel()};
   }
 
+  std::string dtypes_ = "torchao.dtypes.";
   std::int64_t n_ = 2;
   std::int64_t k_ = 4;
   std::int64_t group_ = 4;
@@ -209,15 +209,37 @@ TEST_F(LegacyWeightTest, UintxShardsGiveTheCodesBack) {
 }
 
 TEST_F(LegacyWeightTest, CutlassNibblesAreSigned) {
-  const std::string weight = affine(
-      impl("uintx.cutlass_int4_packed_layout", "Int4PackedTensorImpl",
-           {{"int_data", b_.tensor<std::uint8_t>("CharStorage", {2, 2}, {0x87, 0x10, 0xF2, 0x03})},
-            {"scale", b_.tensor<float>("FloatStorage", {2}, {1, 2})},
-            {"_layout", kNone}}),
-      integer(-8), integer(7));
-  const TensorParts p = parts(weight);
+  for (const char* dtypes : {"torchao.dtypes.", "torchao.prototype.dtypes."}) {
+    dtypes_ = dtypes;
+    const std::string weight = affine(
+        impl(
+            "uintx.cutlass_int4_packed_layout", "Int4PackedTensorImpl",
+            {{"int_data", b_.tensor<std::uint8_t>("CharStorage", {2, 2}, {0x87, 0x10, 0xF2, 0x03})},
+             {"scale", b_.tensor<float>("FloatStorage", {2}, {1, 2})},
+             {"_layout", kNone}}),
+        integer(-8), integer(7));
+    const TensorParts p = parts(weight);
+    EXPECT_EQ(p.class_name, "IntxUnpackedToInt8Tensor");
+    EXPECT_THAT(codes(p.find("qdata")), ElementsAre(7, -8, 0, 1, 2, -1, 3, 0));
+  }
+}
+
+TEST_F(LegacyWeightTest, UintxIsReadUnderTheModuleItMovedTo) {
+  dtypes_ = "torchao.prototype.dtypes.";
+  const std::string uintx =
+      impl("uintx.uintx_layout", "UintxTensor",
+           {{"int4_shard", b_.tensor<std::uint8_t>("ByteStorage", {2, 2}, {0x20, 0x31, 4, 5})},
+            {"packed_shape", ints({2, 4})},
+            {"bit_width", integer(4)},
+            {"pack_dim", integer(-1)}});
+  const std::string layout = global(dtypes_ + "uintx.uintx_layout", "UintxLayout") + ")\x81";
+  const TensorParts p = parts(affine(impl("uintx.uintx_layout", "UintxAQTTensorImpl",
+                                          {{"int_data", uintx},
+                                           {"scale", b_.tensor<float>("FloatStorage", {2}, {1, 2})},
+                                           {"_layout", layout}}),
+                                     kNone, kNone));
   EXPECT_EQ(p.class_name, "IntxUnpackedToInt8Tensor");
-  EXPECT_THAT(codes(p.find("qdata")), ElementsAre(7, -8, 0, 1, 2, -1, 3, 0));
+  EXPECT_THAT(codes(p.find("qdata")), ElementsAre(-8, -7, -6, -5, -4, -3, -8, -8));
 }
 
 TEST_F(LegacyWeightTest, TilesOfFewerColumnsAreRegrouped) {
@@ -258,6 +280,18 @@ TEST_F(LegacyWeightTest, TilesOfFewerColumnsAreRegrouped) {
         EXPECT_EQ(qdata.data<std::int32_t>()[(w / 4 * 32 + l) * 4 + w % 4], l * 32 + w);
     }
   }
+}
+
+TEST_F(LegacyWeightTest, EntriesNameTheClassesOfTheFile) {
+  const std::string weight = int8_weight();
+  EXPECT_EQ(load(weight).entry("w").stored_class, "AffineQuantizedTensor(PlainAQTTensorImpl)");
+  const std::string wrapped = activation(weight, "_int8_asymm_per_token_quant");
+  EXPECT_EQ(load(activation_scale(wrapped, b_.tensor<float>("FloatStorage", {4}, {1, 2, 4, 8})))
+                .entry("w")
+                .stored_class,
+            "WeightTensorWithLinearActivationScaleMetadata(LinearActivationQuantizedTensor("
+            "AffineQuantizedTensor(PlainAQTTensorImpl)))");
+  EXPECT_EQ(load(b_.tensor<float>("FloatStorage", {1}, {1})).entry("w").stored_class, "");
 }
 
 TEST_F(LegacyWeightTest, DeviceLayoutsAndOldFilesAreNamed) {
@@ -326,7 +360,7 @@ class Int4OpaqueTest : public LegacyWeightTest {
  protected:
   /// 128 rows of 64 columns in groups of 32, each with a 0 and a 15, packed in blocks of `block`
   /// rows.
-  std::string opaque(std::int64_t block) {
+  std::string opaque(std::int64_t block, std::string_view module = "torchao.quantization") {
     std::vector<std::uint8_t> bytes;
     const auto code = [](std::int64_t r, std::int64_t c) {
       return static_cast<int>(c % 32 == r % 29 ? 0 : c % 32 == 31 ? 15 : 1 + (r * 5 + c * 3) % 14);
@@ -339,7 +373,7 @@ class Int4OpaqueTest : public LegacyWeightTest {
       }
     }
     return TorchFileBuilder::object(
-        "torchao.quantization", "Int4OpaqueTensor", "bfloat16", {128, 64},
+        module, "Int4OpaqueTensor", "bfloat16", {128, 64},
         {{"qdata", b_.tensor<std::uint8_t>("ByteStorage", {128, 32}, bytes)},
          {"scale_and_zero", b_.tensor<std::uint16_t>("BFloat16Storage", {2, 128, 2},
                                                      std::vector<std::uint16_t>(512, 0x3f80))},
@@ -359,6 +393,14 @@ TEST_F(Int4OpaqueTest, TellsBlocksOf64RowsFromBlocksOf32) {
   // Row 0 begins with the code 0, which is stored as -8.
   EXPECT_EQ(wide.find("qdata").data<std::uint8_t>()[0] & 15, 8);
   EXPECT_EQ(wide.find("scale").shape(), (Shape{2, 128}));
+}
+
+TEST_F(Int4OpaqueTest, IsReadUnderEveryModuleItWasIn) {
+  const TensorParts first = parts(opaque(64));
+  for (const char* module :
+       {"torchao.prototype.int4_opaque_tensor", "torchao.prototype.quantization.int4"}) {
+    EXPECT_TRUE(equal_bytes(parts(opaque(64, module)).find("qdata"), first.find("qdata")));
+  }
 }
 
 TEST_F(Int4OpaqueTest, TheEnvironmentDecidesWhereTheCodesDoNot) {

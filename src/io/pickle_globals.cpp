@@ -71,6 +71,8 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization", "Int4TilePackedTo4dTensor", Role::kTensorClass},
     {"torchao.quantization", "Int4PlainInt32Tensor", Role::kTensorClass},
     {"torchao.quantization", "Int4OpaqueTensor", Role::kTensorClass},
+    {"torchao.prototype.int4_opaque_tensor", "Int4OpaqueTensor", Role::kTensorClass},
+    {"torchao.prototype.quantization.int4", "Int4OpaqueTensor", Role::kTensorClass},
     {"torchao.prototype.mx_formats.mx_tensor", "MXTensor", Role::kTensorClass},
     {"torchao.prototype.mx_formats.nvfp4_tensor", "NVFP4Tensor", Role::kTensorClass},
     {"torchao.quantization.quantize_.workflows.int8.int8_tensor", "QuantizeTensorToInt8Kwargs",
@@ -93,17 +95,22 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor",
      "IntxUnpackedToInt8TensorActivationQuantization", Role::kEnum},
 
-    // Classes that torchao wrote up to 0.15.
+    // Classes that torchao wrote up to 0.17, under every module that they were in.
     {"torchao.dtypes.affine_quantized_tensor", "AffineQuantizedTensor", Role::kTensorClass},
     {"torchao.dtypes.uintx.plain_layout", "PlainAQTTensorImpl", Role::kTensorClass},
     {"torchao.dtypes.uintx.q_dq_layout", "QDQTensorImpl", Role::kTensorClass},
     {"torchao.dtypes.uintx.int4_cpu_layout", "Int4CPUAQTTensorImpl", Role::kTensorClass},
+    {"torchao.dtypes.uintx.tensor_core_tiled_layout", "Int4CPUAQTTensorImpl", Role::kTensorClass},
     {"torchao.dtypes.uintx.tensor_core_tiled_layout", "TensorCoreTiledAQTTensorImpl",
      Role::kTensorClass},
     {"torchao.dtypes.floatx.float8_layout", "Float8AQTTensorImpl", Role::kTensorClass},
     {"torchao.dtypes.uintx.uintx_layout", "UintxAQTTensorImpl", Role::kTensorClass},
     {"torchao.dtypes.uintx.uintx_layout", "UintxTensor", Role::kTensorClass},
+    {"torchao.prototype.dtypes.uintx.uintx_layout", "UintxAQTTensorImpl", Role::kTensorClass},
+    {"torchao.prototype.dtypes.uintx.uintx_layout", "UintxTensor", Role::kTensorClass},
     {"torchao.dtypes.uintx.cutlass_int4_packed_layout", "Int4PackedTensorImpl", Role::kTensorClass},
+    {"torchao.prototype.dtypes.uintx.cutlass_int4_packed_layout", "Int4PackedTensorImpl",
+     Role::kTensorClass},
     {"torchao.quantization.linear_activation_quantized_tensor", "LinearActivationQuantizedTensor",
      Role::kTensorClass},
     {"torchao.quantization.weight_tensor_linear_activation_quantization",
@@ -113,10 +120,14 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.dtypes.utils", "PlainLayout", Role::kDataclass},
     {"torchao.dtypes.uintx.q_dq_layout", "QDQLayout", Role::kDataclass},
     {"torchao.dtypes.uintx.int4_cpu_layout", "Int4CPULayout", Role::kDataclass},
+    {"torchao.dtypes.uintx.tensor_core_tiled_layout", "Int4CPULayout", Role::kDataclass},
     {"torchao.dtypes.uintx.tensor_core_tiled_layout", "TensorCoreTiledLayout", Role::kDataclass},
     {"torchao.dtypes.floatx.float8_layout", "Float8Layout", Role::kDataclass},
     {"torchao.dtypes.uintx.uintx_layout", "UintxLayout", Role::kDataclass},
+    {"torchao.prototype.dtypes.uintx.uintx_layout", "UintxLayout", Role::kDataclass},
     {"torchao.dtypes.uintx.cutlass_int4_packed_layout", "CutlassInt4PackedLayout",
+     Role::kDataclass},
+    {"torchao.prototype.dtypes.uintx.cutlass_int4_packed_layout", "CutlassInt4PackedLayout",
      Role::kDataclass},
     {"torchao.quantization.quant_api", "_int8_asymm_per_token_quant", Role::kFunction},
     {"torchao.quantization.quant_api", "_int8_symm_per_token_reduced_range_quant", Role::kFunction},
@@ -126,23 +137,6 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization.quant_api", "_int4_symm_cutlass_quant", Role::kFunction},
     {"torchao.quantization.quant_api", "_int8_symm_cutlass_quant", Role::kFunction},
     {"torchao.quantization.quant_api", "_float8_cutlass_quant", Role::kFunction},
-});
-
-struct ClassName {
-  std::string_view module;
-  std::string_view name;
-};
-constexpr auto kUnsupportedLegacyClasses = std::to_array<ClassName>({
-    {"torchao.dtypes.uintx.semi_sparse_layout", "SemiSparseAQTTensorImpl"},
-    {"torchao.dtypes.uintx.marlin_sparse_layout", "MarlinSparseAQTTensorImpl"},
-    {"torchao.dtypes.uintx.block_sparse_layout", "BlockSparseAQTTensorImpl"},
-    {"torchao.dtypes.uintx.int4_xpu_layout", "Int4XPUAQTTensorImpl"},
-    {"torchao.dtypes.uintx.gemlite_layout", "GemliteAQTTensorImpl"},
-    {"torchao.dtypes.uintx.packed_linear_int8_dynamic_activation_intx_weight_layout",
-     "PackedLinearInt8DynamicActivationIntxWeightAQTTensorImpl"},
-    {"torchao.dtypes.uintx.marlin_qqq_tensor", "MarlinQQQAQTTensorImpl"},
-    {"torchao.dtypes.floatx.floatx_tensor_core_layout", "FloatxTensorCoreAQTTensorImpl"},
-    {"torchao.dtypes.floatx.cutlass_semi_sparse_layout", "CutlassSemiSparseTensorImpl"},
 });
 
 // Members whose value is a number count from 1 in this order; the others have their name in lower
@@ -164,16 +158,13 @@ const NumberedEnum* find_numbered(const PickleGlobal& type) noexcept {
 
 }  // namespace
 
+std::span<const PickleGlobal> pickle_globals() noexcept { return kGlobals; }
+
 const PickleGlobal* find_pickle_global(std::string_view module, std::string_view name) noexcept {
   const auto* found = std::find_if(kGlobals.begin(), kGlobals.end(), [&](const PickleGlobal& g) {
     return g.name == name && g.module == module;
   });
   return found == kGlobals.end() ? nullptr : found;
-}
-
-bool is_unsupported_legacy_class(std::string_view module, std::string_view name) noexcept {
-  return std::any_of(kUnsupportedLegacyClasses.begin(), kUnsupportedLegacyClasses.end(),
-                     [&](const ClassName& c) { return c.name == name && c.module == module; });
 }
 
 std::optional<std::string> enum_member_name(const PickleGlobal& type, std::int64_t value) {

@@ -43,12 +43,12 @@ struct PickleGlobal {
 };
 
 /// The closed list of globals: the containers and constants of torch.save, torchao's classes and
-/// what their instances hold. Null unless both strings are equal to those of one entry: no
-/// prefixes, no trimming, no walk along dots.
-const PickleGlobal* find_pickle_global(std::string_view module, std::string_view name) noexcept;
+/// what their instances hold.
+std::span<const PickleGlobal> pickle_globals() noexcept;
 
-/// True for a class of torchao <= 0.15 whose packing depends on a device and is not public.
-bool is_unsupported_legacy_class(std::string_view module, std::string_view name) noexcept;
+/// The entry of that list; null unless both strings are equal to its own: no prefixes, no trimming,
+/// no walk along dots.
+const PickleGlobal* find_pickle_global(std::string_view module, std::string_view name) noexcept;
 
 /// The member of an enum of the closed list that has this value, spelt as in torchao's safetensors
 /// metadata

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <unordered_map>
 
+#include "io/legacy_classes.h"
 #include "io/pickle_bytes.h"
 #include "io/quoted_name.h"
 #include "io/utf8.h"
@@ -278,10 +279,10 @@ class Unpickler {
     const PickleGlobal* global = find_pickle_global(module, name);
     if (global == nullptr) {
       const std::string full_name = quoted_name(fmt::format("{}.{}", module, name));
-      if (is_unsupported_legacy_class(module, name)) {
+      const std::string_view reason = unsupported_legacy_class(module, name);
+      if (!reason.empty()) {
         fail("bin.unsupported_legacy_layout",
-             fmt::format("holds weights of {}, whose packing depends on a device and is not public",
-                         full_name));
+             fmt::format("holds weights of {}, which are not read: {}", full_name, reason));
       }
       fail("pickle.forbidden_global",
            fmt::format(

@@ -31,7 +31,11 @@ class TorchSource final : public CheckpointSource {
     }
   }
 
-  CheckpointEntry entry(std::size_t index) const override { return entries_[index].read(); }
+  CheckpointEntry entry(std::size_t index) const override {
+    CheckpointEntry out = entries_[index].read();
+    out.stored_class = entries_[index].stored_class;
+    return out;
+  }
 
  private:
   void add_file(const fs::path& path, std::string where) {

@@ -8,6 +8,7 @@
 #include <span>
 
 #include "core/parts_reader.h"
+#include "io/legacy_classes.h"
 #include "io/quoted_name.h"
 
 namespace torchao_cpp {
@@ -15,25 +16,61 @@ namespace {
 
 /// What the state of one class becomes. The attributes themselves are checked by the class.
 struct TorchClass {
+  std::string_view module;
   std::string_view name;
+  std::string_view versions;  ///< Of torchao whose objects have these attributes.
   std::array<std::string_view, 6>
       tensors;  ///< Optional ones first, as in torchao's metadata; padded with "".
   bool has_dtype = false;
   bool has_shape = false;
 };
 
+constexpr std::string_view kModule = "torchao.quantization";
+
 constexpr auto kClasses = std::to_array<TorchClass>({
-    {"Int8Tensor",
+    {kModule,
+     "Int8Tensor",
+     "0.15 to 0.18",
      {"zero_point", "act_quant_scale", "act_quant_zero_point", "act_pre_scale", "qdata", "scale"},
      true,
      false},
-    {"Float8Tensor", {"qdata", "scale"}, true, false},
-    {"IntxUnpackedToInt8Tensor", {"qdata", "scale", "zero_point"}, true, false},
-    {"Int4Tensor", {"act_pre_scale", "qdata", "scale", "zero_point"}, false, true},
-    {"Int4TilePackedTo4dTensor", {"act_pre_scale", "qdata", "scale_and_zero"}, false, true},
-    {"Int4PlainInt32Tensor", {"act_pre_scale", "qdata", "scale", "zero_point"}, false, true},
-    {"MXTensor", {"qdata", "scale"}, false, false},
-    {"NVFP4Tensor", {"per_tensor_scale", "act_per_tensor_scale", "qdata", "scale"}, false, false},
+    {kModule, "Float8Tensor", "0.13 to 0.18", {"qdata", "scale"}, true, false},
+    {kModule,
+     "IntxUnpackedToInt8Tensor",
+     "0.14 to 0.18",
+     {"qdata", "scale", "zero_point"},
+     true,
+     false},
+    {kModule,
+     "Int4Tensor",
+     "0.13 to 0.18",
+     {"act_pre_scale", "qdata", "scale", "zero_point"},
+     false,
+     true},
+    {kModule,
+     "Int4TilePackedTo4dTensor",
+     "0.14 to 0.18",
+     {"act_pre_scale", "qdata", "scale_and_zero"},
+     false,
+     true},
+    {kModule,
+     "Int4PlainInt32Tensor",
+     "0.14 to 0.18",
+     {"act_pre_scale", "qdata", "scale", "zero_point"},
+     false,
+     true},
+    {"torchao.prototype.mx_formats.mx_tensor",
+     "MXTensor",
+     "0.16 to 0.18",
+     {"qdata", "scale"},
+     false,
+     false},
+    {"torchao.prototype.mx_formats.nvfp4_tensor",
+     "NVFP4Tensor",
+     "0.16 to 0.18",
+     {"per_tensor_scale", "act_per_tensor_scale", "qdata", "scale"},
+     false,
+     false},
 });
 
 bool is_tensor_name(const TorchClass& type, std::string_view name) {
@@ -61,6 +98,7 @@ std::optional<TorchEntry> read_current_class(const TorchObject& object) {
   if (type == kClasses.end()) return std::nullopt;
   TorchEntry out;
   out.fqn = object.fqn();
+  out.stored_class = type->name;
   out.is_plain = false;
   std::vector<std::pair<std::string, TorchTensor>> tensors;
   for (const std::string_view name : type->tensors) {
@@ -82,6 +120,21 @@ std::optional<TorchEntry> read_current_class(const TorchObject& object) {
     return entry;
   };
   return out;
+}
+
+std::vector<BinClassInfo> bin_class_infos() {
+  std::vector<BinClassInfo> infos;
+  for (const TorchClass& c : kClasses)
+    infos.push_back({c.module, c.name, c.versions, {c.name}, {}, {}});
+  for (const LegacyClass& c : legacy_classes()) {
+    BinClassInfo& info = infos.emplace_back(c.module, c.name, c.versions);
+    for (const std::string_view name : c.becomes) {
+      if (!name.empty()) info.becomes.push_back(name);
+    }
+    info.adds = c.adds;
+    info.unsupported = c.unsupported;
+  }
+  return infos;
 }
 
 }  // namespace torchao_cpp

@@ -17,7 +17,8 @@ namespace torchao_cpp {
 struct TorchEntry {
   std::string fqn;
   bool is_plain = true;
-  std::int64_t nbytes = 0;  ///< As stored.
+  std::int64_t nbytes = 0;   ///< As stored.
+  std::string stored_class;  ///< As CheckpointEntry's.
   std::function<CheckpointEntry()> read;
 };
 

@@ -111,7 +111,10 @@ class EntryReader {
 
   TorchEntry read_subclass(const TorchObject& object) {
     if (auto entry = read_current_class(object)) return *std::move(entry);
-    if (auto entry = read_legacy_class(object, context_)) return *std::move(entry);
+    if (auto entry = read_legacy_class(object, context_)) {
+      entry->stored_class = legacy_class_path(object);
+      return *std::move(entry);
+    }
     object.fail("pickle.type_error", "is the inside of a weight, not a weight");
   }
 

@@ -206,6 +206,7 @@ TEST_F(TorchFileTest, TurnsTodaysClassesIntoParts) {
   const CheckpointEntry e = c.entry("w");
   ASSERT_TRUE(e.parts.has_value());
   EXPECT_EQ(e.parts->class_name, "Int8Tensor");
+  EXPECT_EQ(e.stored_class, "Int8Tensor");
   EXPECT_EQ(
       Json::parse(e.parts->attributes),
       Json::parse(

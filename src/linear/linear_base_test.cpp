@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
 
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/linear.h"
@@ -283,6 +284,34 @@ TEST(LinearBase, MisuseIsAnErrorThatNamesTheLayer) {
                 layer.load_weight(plain(wave(DType::kFloat32, {8, 16}, 1)), 1);
               }),
               HasSubstr("finished"));
+}
+
+TEST(KernelInfos, EveryOperationRunsAWeightClassAndTheyNameNoOther) {
+  std::set<std::string> operations{"unquantized_linear"};
+  for (const WeightClassInfo& info : weight_class_infos())
+    operations.insert(info.operations.begin(), info.operations.end());
+  std::set<std::string> with_kernels;
+  for (const KernelInfo& kernel : kernel_infos()) with_kernels.insert(kernel.operation);
+  EXPECT_EQ(operations, with_kernels);
+}
+
+TEST(IsSafetensorsSerializable, IsTorchaosClosedList) {
+  // prototype/safetensors/safetensors_utils.py of torchao 0.18.
+  const std::set<std::string> expected{"Float8Tensor",
+                                       "Int4Tensor",
+                                       "Int4TilePackedTo4dTensor",
+                                       "IntxUnpackedToInt8Tensor",
+                                       "Int8Tensor",
+                                       "Int4PlainInt32Tensor",
+                                       "MXTensor",
+                                       "NVFP4Tensor"};
+  std::set<std::string> storable;
+  for (const WeightClassInfo& info : weight_class_infos()) {
+    if (is_safetensors_serializable(info.name)) storable.insert(info.name);
+  }
+  EXPECT_EQ(storable, expected);
+  EXPECT_FALSE(is_safetensors_serializable("Tensor"));
+  EXPECT_FALSE(is_safetensors_serializable(""));
 }
 
 TEST(Linear, ForcedKernelRunsOrSaysWhyNot) {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "models/conversion.h"
 #include "models/layer_selection.h"
@@ -13,6 +14,8 @@ namespace torchao_cpp {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr const char* kPlainClass = "Tensor";
 
 void set_dtype(Json& config, DType dtype) {
   bool is_set = false;
@@ -57,7 +60,7 @@ std::map<std::string, LayerDecision, std::less<>> decide_weights(
 
 ConvertReport::Row quantize_entry(Conversion& conversion, const CheckpointEntry& entry,
                                   const Tensor& weight, const LayerDecision& decision) {
-  ConvertReport::Row row{entry.fqn, "Tensor", decision.reason, entry.plain.nbytes(),
+  ConvertReport::Row row{entry.fqn, kPlainClass, decision.reason, entry.plain.nbytes(),
                          weight.nbytes()};
   if (decision.config != nullptr) {
     const QuantizedParam result = quantize_param_data(weight, *decision.config);
@@ -71,6 +74,21 @@ ConvertReport::Row quantize_entry(Conversion& conversion, const CheckpointEntry&
   }
   conversion.add_plain(entry.fqn, weight);
   return row;
+}
+
+// Written for us alone; said once for each class.
+void add_unloadable_notices(ConvertReport& report) {
+  std::set<std::string> classes;
+  for (const ConvertReport::Row& row : report.rows) {
+    if (row.weight_class != kPlainClass && !is_safetensors_serializable(row.weight_class))
+      classes.insert(row.weight_class);
+  }
+  for (const std::string& name : classes) {
+    report.notices.push_back(fmt::format(
+        "{} is not among the classes that torchao 0.18 loads from safetensors; only torchao.cpp "
+        "reads the result",
+        name));
+  }
 }
 
 ConvertReport finished(Conversion& conversion, const Json& config, ConvertReport report) {
@@ -120,6 +138,7 @@ ConvertReport quantize_model(const fs::path& source, const fs::path& destination
       report.rows.push_back(quantize_entry(conversion, entry, weight, decision->second));
     }
   });
+  add_unloadable_notices(report);
   Json config = read_json_file(source / "config.json");
   if (options.dtype) set_dtype(config, *options.dtype);
   const bool is_head_quantized =

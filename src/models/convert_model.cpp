@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include "base/mapped_file.h"
@@ -24,12 +23,7 @@ constexpr const char* kFormBin = "PyTorch .bin";
 constexpr const char* kForm014 = "flattened safetensors of torchao 0.14";
 constexpr const char* kFormFlattened = "flattened safetensors";
 constexpr const char* kFormPlain = "plain safetensors";
-
-// The closed list of the form that is written, which torchao 0.18 matches exactly: it neither saves
-// nor loads a model with any other class. Source: prototype/safetensors/safetensors_utils.py.
-constexpr auto kTargetClasses = std::to_array<std::string_view>(
-    {"Float8Tensor", "Int4Tensor", "Int4TilePackedTo4dTensor", "IntxUnpackedToInt8Tensor",
-     "Int8Tensor", "Int4PlainInt32Tensor", "MXTensor", "NVFP4Tensor"});
+constexpr const char* kPlainClass = "Tensor";
 
 // The first file of weights, as Checkpoint chooses it; empty when there is none in safetensors.
 fs::path first_safetensors_file(const fs::path& folder) {
@@ -95,8 +89,7 @@ void check_unchanged(const std::string& fqn, const TensorParts& old_parts,
 }
 
 void check_target_class(const std::string& fqn, const std::string& class_name) {
-  if (std::find(kTargetClasses.begin(), kTargetClasses.end(), class_name) != kTargetClasses.end())
-    return;
+  if (is_safetensors_serializable(class_name)) return;
   throw UnsupportedError(
       fmt::format("weight '{}' is a {}, which {} cannot put into safetensors; dequantize the model "
                   "and quantize it again",
@@ -110,11 +103,19 @@ ConvertModelReport::Row convert_quantized(Conversion& conversion, const Checkpoi
   check_target_class(entry.fqn, parts.class_name);
   check_unchanged(entry.fqn, *entry.parts, *weight, parts);
   classes.push_back({entry.fqn, parts.class_name, weight->shape(), weight->dtype()});
-  ConvertModelReport::Row row{entry.fqn,           entry.parts->class_name,
+  ConvertModelReport::Row row{entry.fqn,           entry.stored_class,
                               parts.class_name,    parts_changes(*entry.parts, parts),
                               stored_bytes(entry), parts_bytes(parts)};
   conversion.add_quantized(entry.fqn, std::move(parts));
   return row;
+}
+
+// A plain tensor, or a weight that reading made one of.
+ConvertModelReport::Row convert_plain(Conversion& conversion, const CheckpointEntry& entry) {
+  const std::int64_t bytes = entry.plain.nbytes();
+  conversion.add_plain(entry.fqn, entry.plain);
+  if (entry.stored_class.empty()) return {entry.fqn, kPlainClass, kPlainClass, {}, bytes, bytes};
+  return {entry.fqn, entry.stored_class, kPlainClass, {"dequantized"}, bytes, bytes};
 }
 
 // A plain head that repeats the embedding it is tied to.
@@ -162,7 +163,9 @@ Json converted_config(const ModelFolder& folder, std::span<const StoredClass> cl
     add({fmt::format("{}: no weight is quantized in the result, which has no quantization_config",
                      folder.config.where)});
   } else if (!folder.config.quantization_config.empty()) {
-    add({fmt::format("{}: quantization_config is kept as it is", folder.config.where)});
+    add({fmt::format(
+        "{}: quantization_config is kept as it is{}", folder.config.where,
+        classes.empty() ? "" : "; transformers and vLLM may not load the model with it")});
   } else if (!classes.empty()) {
     add(
         {fmt::format("{}: has no quantization_config, so nor has the result; transformers and vLLM "
@@ -188,13 +191,8 @@ ConvertModelReport convert_model(const fs::path& source, const fs::path& destina
           "'{}' repeats the embedding it is tied to and is not stored again", entry.fqn));
       return;
     }
-    if (entry.parts) {
-      report.rows.push_back(convert_quantized(conversion, entry, classes));
-    } else {
-      const std::int64_t bytes = entry.plain.nbytes();
-      report.rows.push_back({entry.fqn, "Tensor", "Tensor", {}, bytes, bytes});
-      conversion.add_plain(entry.fqn, entry.plain);
-    }
+    report.rows.push_back(entry.parts ? convert_quantized(conversion, entry, classes)
+                                      : convert_plain(conversion, entry));
     add_to_totals(report.classes, report.rows.back());
   });
   report.form_after = classes.empty() ? kFormPlain : kFormFlattened;

@@ -3,6 +3,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "base/json.h"
 #include "config/config_parser.h"
 #include "config/fqn_to_config.h"
@@ -20,6 +22,29 @@ ConfigInfo info_of(const ConfigType& type, std::string_view family) {
   info.summary = type.summary;
   info.quantizes = type.quantize_tensor != nullptr;
   info.unsupported = info.quantizes ? std::string_view{} : type.unsupported;
+  return info;
+}
+
+std::vector<std::string> configs_that_make(const WeightTensorType& tensor_type) {
+  std::vector<std::string> names;
+  for (const Workflow* workflow : workflow_list()) {
+    for (const ConfigType* config : workflow->configs) {
+      const auto made = config->weight_classes;
+      if (std::find(made.begin(), made.end(), &tensor_type) != made.end()) names.emplace_back(config->name);
+    }
+  }
+  return names;
+}
+
+WeightClassInfo info_of(const WeightTensorType& type, std::string_view family) {
+  WeightClassInfo info;
+  info.name = type.class_name;
+  info.family = family;
+  info.safetensors_versions = type.safetensors_versions;
+  info.safetensors_serializable = type.safetensors_serializable;
+  info.configs = configs_that_make(type);
+  for (const std::string_view operation : type.operations) info.operations.push_back(fmt::format("{}_linear", operation));
+  info.not_run = type.not_run;
   return info;
 }
 
@@ -50,6 +75,14 @@ std::vector<ConfigInfo> config_infos() {
   return infos;
 }
 
+std::vector<WeightClassInfo> weight_class_infos() {
+  std::vector<WeightClassInfo> infos;
+  for (const Workflow* workflow : workflow_list()) {
+    for (const WeightTensorType* type : workflow->tensor_types) infos.push_back(info_of(*type, workflow->name));
+  }
+  return infos;
+}
+
 QuantizeOutcome quantize_tensor(const Tensor& weight, const AOBaseConfig& config) {
   const ConfigType& type = config.type();
   if (config.is_fqn_to_config()) throw ConfigError(fmt::format("{}: {}", type.name, type.unsupported), "validation");
@@ -60,11 +93,7 @@ QuantizeOutcome quantize_tensor(const Tensor& weight, const AOBaseConfig& config
 }
 
 WeightTensorPtr weight_from_parts(const TensorParts& parts, std::string_view fqn) {
-  for (const Workflow* workflow : workflow_list()) {
-    for (const WeightTensorType* type : workflow->tensor_types) {
-      if (type->class_name == parts.class_name) return type->from_parts(parts, fqn);
-    }
-  }
+  if (const WeightTensorType* type = find_weight_tensor_type(parts.class_name)) return type->from_parts(parts, fqn);
   throw CheckpointError(fmt::format("'{}' is a {}; no weight class of that name is known", fqn, parts.class_name),
                         "ao.unsupported_type");
 }

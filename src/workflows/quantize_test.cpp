@@ -13,6 +13,7 @@
 namespace torchao_cpp {
 namespace {
 
+using ::testing::Contains;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::StartsWith;
@@ -118,6 +119,42 @@ TEST(ConfigInfos, WhatDoesNotQuantizeSaysWhy) {
     EXPECT_EQ(info.unsupported.empty(), info.quantizes) << info.name;
     EXPECT_THAT(info.family, Not(IsEmpty())) << info.name;
     EXPECT_THAT(info.summary, Not(IsEmpty())) << info.name;
+  }
+}
+
+TEST(WeightClassInfos, EveryClassRunsOrSaysWhyNot) {
+  for (const WeightClassInfo& info : weight_class_infos()) {
+    EXPECT_NE(info.operations.empty(), info.not_run.empty()) << info.name;
+    EXPECT_THAT(info.family, Not(IsEmpty())) << info.name;
+    // torchao 0.18 loads what it and its forerunners stored, and nothing else.
+    EXPECT_EQ(info.safetensors_serializable, info.safetensors_versions.ends_with("0.18"))
+        << info.name;
+  }
+}
+
+TEST(WeightClassInfos, NameTheConfigsThatMakeThem) {
+  const Tensor weight = ramp(128, 128, DType::kBFloat16);
+  for (const Workflow* workflow : workflow_list()) {
+    for (const ConfigType* type : workflow->configs) {
+      EXPECT_EQ(type->weight_classes.empty(), type->quantize_tensor == nullptr) << type->name;
+      const ConfigPtr config = config_from_shorthand(type->name);
+      if (config == nullptr || type->quantize_tensor == nullptr) continue;
+      try {
+        const QuantizeOutcome outcome = quantize_tensor(weight, *config);
+        ASSERT_NE(outcome.weight, nullptr) << type->name << ": " << outcome.reason;
+        const std::string_view made = outcome.weight->class_name();
+        const auto infos = weight_class_infos();
+        const auto info = std::find_if(infos.begin(), infos.end(),
+                                       [&](const WeightClassInfo& i) { return i.name == made; });
+        ASSERT_NE(info, infos.end()) << type->name;
+        EXPECT_THAT(info->configs, Contains(std::string(type->name))) << made;
+      } catch (const Error&) {
+        // Static scales and GPU packings have no default that quantizes.
+        EXPECT_THAT(type->name, ::testing::AnyOf("Int8StaticActivationInt8WeightConfig",
+                                                 "Float8StaticActivationFloat8WeightConfig",
+                                                 "Float8DynamicActivationInt4WeightConfig"));
+      }
+    }
   }
 }
 

@@ -30,4 +30,13 @@ constexpr auto kWorkflows = std::to_array<const Workflow*>({
 
 std::span<const Workflow* const> workflow_list() noexcept { return kWorkflows; }
 
+const WeightTensorType* find_weight_tensor_type(std::string_view class_name) noexcept {
+  for (const Workflow* workflow : kWorkflows) {
+    for (const WeightTensorType* type : workflow->tensor_types) {
+      if (type->class_name == class_name) return type;
+    }
+  }
+  return nullptr;
+}
+
 }  // namespace torchao_cpp

@@ -4,6 +4,7 @@
 
 #include <atomic>
 #include <fstream>
+#include <set>
 
 #include "e2e/demo_model.h"
 #include "torchao_cpp/checkpoint.h"
@@ -154,7 +155,7 @@ TEST(ConvertModel, KeepsAConfigThatHasNoMeaningToday) {
   std::ofstream(source / "config.json") << config.dump();
   const ConvertModelReport report = convert_model(source, scratch / "out");
   EXPECT_THAT(report.notices, Contains(HasSubstr("is not understood")));
-  EXPECT_THAT(report.notices, Contains(HasSubstr("quantization_config is kept as it is")));
+  EXPECT_THAT(report.notices, Contains(HasSubstr("quantization_config is kept as it is; transformers")));
   EXPECT_EQ(quantization_config(scratch / "out").at("quant_type"), "autoquant");
 }
 
@@ -215,6 +216,25 @@ INSTANTIATE_TEST_SUITE_P(Some, ConvertBin,
                                          "ao0.14.1-llama1-int4-opaque", "llama-int8wo-sharded",
                                          "qwen3-int8wo-tied"),
                          [](const auto& info) { return test_name(info.param); });
+
+TEST(ConvertModel, NamesTheClassThatABinFileHad) {
+  const auto classes = [](const char* id) {
+    const ScratchFolder scratch;
+    std::set<std::string> out;
+    for (const auto& c : convert_model(kCheckpoints / id / "bin", scratch / "out").classes)
+      out.insert(c.class_before + " -> " + c.class_after);
+    return out;
+  };
+  EXPECT_THAT(classes("ao0.11.0-llama1-8da4w"),
+              ElementsAre("LinearActivationQuantizedTensor(AffineQuantizedTensor("
+                          "PlainAQTTensorImpl)) -> IntxUnpackedToInt8Tensor",
+                          "Tensor -> Tensor"));
+  EXPECT_THAT(
+      classes("ao0.11.0-llama1-int4wo-cpu"),
+      ElementsAre("AffineQuantizedTensor(Int4CPUAQTTensorImpl) -> Tensor", "Tensor -> Tensor"));
+  EXPECT_THAT(classes("ao0.15.0-llama1-int8da-v2"),
+              ElementsAre("Int8Tensor -> Int8Tensor", "Tensor -> Tensor"));
+}
 
 TEST(ConvertModel, RefusesAClassThatTorchaoCannotStore) {
   const ScratchFolder scratch;

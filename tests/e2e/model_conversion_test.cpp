@@ -153,6 +153,36 @@ TEST(QuantizeModel, SkipsWhatItIsToldAndKeepsTheHeadInTheList) {
             (Json{"down_proj", "lm_head"}));
 }
 
+// A model whose linears have two values in each four columns.
+void write_pruned_model(const fs::path& from, const fs::path& to) {
+  const Checkpoint checkpoint(from);
+  CheckpointWriter writer(to);
+  for (const std::string& fqn : checkpoint.names()) {
+    Tensor tensor = checkpoint.entry(fqn).plain.clone();
+    if (fqn.find("_proj.") != std::string::npos) {
+      std::int64_t i = 0;
+      for (std::uint16_t& v : tensor.mutable_span<std::uint16_t>()) v = i++ % 4 < 2 ? v : 0;
+    }
+    writer.add(fqn, std::move(tensor));
+  }
+  writer.copy_file(from / "config.json");
+  writer.finish();
+}
+
+TEST(QuantizeModel, SaysWhichClassTorchaoDoesNotLoad) {
+  const ScratchFolder scratch;
+  write_pruned_model(base_model("llama1"), scratch / "pruned");
+  const ConvertReport report = quantize_model(
+      scratch / "pruned", scratch / "out",
+      with(R"({"_type": "Float8DynamicActivationFloat8WeightConfig", "_version": 2, "_data": {)"
+           R"("granularity": {"_type": "PerRow", "_data": {}}, "packing_format": )"
+           R"({"_type": "Float8PackingFormat", "_data": "SPARSE_2D_DATA_2D_METADATA"}}})"));
+  EXPECT_THAT(report.notices, testing::ElementsAre(testing::StartsWith(
+                                  "Float8Sparse2x4_2DData2DMetadataTensor is not among")));
+  EXPECT_TRUE(Checkpoint(scratch / "out").is_torchao_serialized());
+  EXPECT_TRUE(quantize_model(scratch / "pruned", scratch / "int8", with("int8wo")).notices.empty());
+}
+
 TEST(QuantizeModel, CancelledLeavesNothingBehind) {
   const ScratchFolder scratch;
   std::atomic<bool> cancelled{false};

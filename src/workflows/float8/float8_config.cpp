@@ -313,6 +313,11 @@ QuantizeResult quantize_static(const AOBaseConfig& config, const Tensor& weight)
           {}};
 }
 
+constexpr std::array<const WeightTensorType*, 1> kWeightOnlyClasses{&kFloat8TensorType};
+constexpr std::array<const WeightTensorType*, 2> kDynamicClasses{
+    &kFloat8TensorType, &kFloat8Sparse2x4_2DData2DMetadataTensorType};
+constexpr std::array<const WeightTensorType*, 1> kStaticClasses{&kPrototypeFloat8TensorType};
+
 }  // namespace
 
 Float8WeightOnlyConfig Float8WeightOnlyConfig::from_data(const ConfigData& data) {
@@ -359,6 +364,7 @@ const ConfigType kFloat8WeightOnlyConfigType{
     .unsupported = {},
     .summary = "float8 weights with one scale a row, tensor or group",
     .operation = "float8_weight_only",
+    .weight_classes = kWeightOnlyClasses,
 };
 
 const ConfigType kFloat8DynamicActivationFloat8WeightConfigType{
@@ -371,6 +377,7 @@ const ConfigType kFloat8DynamicActivationFloat8WeightConfigType{
     .unsupported = {},
     .summary = "float8 weights, float8 activations quantized at run time",
     .operation = "float8_dynamic_activation_float8_weight",
+    .weight_classes = kDynamicClasses,
 };
 
 const ConfigType kFloat8StaticActivationFloat8WeightConfigType{
@@ -383,6 +390,7 @@ const ConfigType kFloat8StaticActivationFloat8WeightConfigType{
     .unsupported = {},
     .summary = "float8 weights, float8 activations with a given scale",
     .operation = "float8_static_activation_float8_weight",
+    .weight_classes = kStaticClasses,
 };
 
 }  // namespace torchao_cpp

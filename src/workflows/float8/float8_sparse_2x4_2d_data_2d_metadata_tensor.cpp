@@ -18,6 +18,7 @@ constexpr std::array<std::string_view, 3> kDataNames{"qdata", "sparse_metadata",
 constexpr std::array<std::string_view, 3> kOptionalAttributeNames{"block_size", "act_quant_kwargs",
                                                                   "dtype"};
 constexpr std::int64_t kGroup = 4;
+constexpr std::array<std::string_view, 1> kOperations{"float8_dynamic_activation_float8_weight"};
 
 constexpr std::int64_t rounded_up(std::int64_t size, std::int64_t multiple) {
   return (size + multiple - 1) / multiple * multiple;
@@ -110,6 +111,7 @@ const WeightTensorType kFloat8Sparse2x4_2DData2DMetadataTensorType{
     .tensor_attribute_names = {},
     .optional_tensor_attribute_names = kOptionalAttributeNames,
     .safetensors_serializable = false,
+    .operations = kOperations,
     .from_parts = &Float8Sparse2x4_2DData2DMetadataTensor::from_parts,
 };
 

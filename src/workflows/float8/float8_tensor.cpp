@@ -13,6 +13,8 @@ constexpr std::string_view kClassName = "Float8Tensor";
 constexpr std::array<std::string_view, 2> kDataNames{"qdata", "scale"};
 constexpr std::array<std::string_view, 5> kOptionalAttributeNames{
     "block_size", "mm_config", "act_quant_kwargs", "kernel_preference", "dtype"};
+constexpr std::array<std::string_view, 2> kOperations{"float8_weight_only",
+                                                      "float8_dynamic_activation_float8_weight"};
 
 }  // namespace
 
@@ -23,6 +25,8 @@ const WeightTensorType kFloat8TensorType{
     .tensor_attribute_names = {},
     .optional_tensor_attribute_names = kOptionalAttributeNames,
     .safetensors_serializable = true,
+    .safetensors_versions = "0.14 to 0.18",
+    .operations = kOperations,
     .from_parts = &Float8Tensor::from_parts,
 };
 

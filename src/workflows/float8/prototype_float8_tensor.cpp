@@ -20,6 +20,7 @@ constexpr std::array<std::string_view, 2> kOptionalDataNames{"act_quant_scale",
 constexpr std::array<std::string_view, 6> kOptionalAttributeNames{
     "block_size",        "mm_config", "act_quant_kwargs",
     "kernel_preference", "dtype",     "output_act_quant_kwargs"};
+constexpr std::array<std::string_view, 1> kOperations{"float8_static_activation_float8_weight"};
 
 Tensor read_activation_scale(const PartsReader& reader, std::string_view name, bool has_kwargs) {
   const Tensor scale = reader.tensor(name);
@@ -45,6 +46,7 @@ const WeightTensorType kPrototypeFloat8TensorType{
     .tensor_attribute_names = {},
     .optional_tensor_attribute_names = kOptionalAttributeNames,
     .safetensors_serializable = false,
+    .operations = kOperations,
     .from_parts = &PrototypeFloat8Tensor::from_parts,
 };
 

@@ -95,6 +95,10 @@ QuantizeResult quantize_float8(const AOBaseConfig& config, const Tensor& weight)
   return {Int4Tensor::from_hp(weight, kFloat8GroupSize, DType::kFloat8E4M3FN), {}};
 }
 
+constexpr std::array<const WeightTensorType*, 2> kWeightOnlyClasses{&kInt4TensorType,
+                                                                    &kInt4TilePackedTo4dTensorType};
+constexpr std::array<const WeightTensorType*, 1> kFloat8Classes{&kInt4TensorType};
+
 }  // namespace
 
 Int4WeightOnlyConfig Int4WeightOnlyConfig::from_data(const ConfigData& data) {
@@ -122,6 +126,7 @@ const ConfigType kInt4WeightOnlyConfigType{
     .unsupported = {},
     .summary = "int4 weights in groups, plain nibbles or tinygemm tiles",
     .operation = "int4_weight_only",
+    .weight_classes = kWeightOnlyClasses,
 };
 
 const ConfigType kFloat8DynamicActivationInt4WeightConfigType{
@@ -134,6 +139,7 @@ const ConfigType kFloat8DynamicActivationInt4WeightConfigType{
     .unsupported = {},
     .summary = "int4 weights in groups of 128, float8 activations quantized per row at run time",
     .operation = "float8_dynamic_activation_int4_weight",
+    .weight_classes = kFloat8Classes,
 };
 
 }  // namespace torchao_cpp

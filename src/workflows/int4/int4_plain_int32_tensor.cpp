@@ -18,11 +18,13 @@ constexpr std::array<std::string_view, 1> kOptionalDataNames{"act_pre_scale"};
 constexpr std::array<std::string_view, 2> kAttributeNames{"block_size", "shape"};
 constexpr std::int64_t kCodesPerWord = 8;
 
+constexpr std::string_view kDevicePacking =
+    "the order of its nibbles belongs to the XPU or NPU that packed it";
+
 [[noreturn]] void refuse(std::string_view what) {
-  throw UnsupportedError(fmt::format(
-      "Int4PlainInt32Tensor: cannot {}: the order of its nibbles belongs to the XPU or NPU "
-      "that packed it; quantize with packing format PLAIN instead",
-      what));
+  throw UnsupportedError(
+      fmt::format("Int4PlainInt32Tensor: cannot {}: {}; quantize with packing format PLAIN instead",
+                  what, kDevicePacking));
 }
 
 }  // namespace
@@ -34,6 +36,8 @@ const WeightTensorType kInt4PlainInt32TensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = {},
     .safetensors_serializable = true,
+    .safetensors_versions = "0.16 to 0.18",
+    .not_run = kDevicePacking,
     .from_parts = &Int4PlainInt32Tensor::from_parts,
 };
 

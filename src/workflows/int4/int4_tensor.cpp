@@ -21,6 +21,8 @@ constexpr std::array<std::string_view, 3> kDataNames{"qdata", "scale", "zero_poi
 constexpr std::array<std::string_view, 1> kOptionalDataNames{"act_pre_scale"};
 constexpr std::array<std::string_view, 2> kAttributeNames{"block_size", "shape"};
 constexpr std::array<std::string_view, 1> kOptionalAttributeNames{"activation_dtype"};
+constexpr std::array<std::string_view, 2> kOperations{"int4_weight_only",
+                                                      "float8_dynamic_activation_int4_weight"};
 
 // Stacks along the columns of [K/g, N].
 Tensor concat_columns(const std::vector<Tensor>& parts) {
@@ -38,6 +40,8 @@ const WeightTensorType kInt4TensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = kOptionalAttributeNames,
     .safetensors_serializable = true,
+    .safetensors_versions = "0.14 to 0.18",
+    .operations = kOperations,
     .from_parts = &Int4Tensor::from_parts,
 };
 

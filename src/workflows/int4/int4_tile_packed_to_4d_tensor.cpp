@@ -23,6 +23,7 @@ constexpr std::string_view kClassName = "Int4TilePackedTo4dTensor";
 constexpr std::array<std::string_view, 2> kDataNames{"qdata", "scale_and_zero"};
 constexpr std::array<std::string_view, 1> kOptionalDataNames{"act_pre_scale"};
 constexpr std::array<std::string_view, 2> kAttributeNames{"block_size", "shape"};
+constexpr std::array<std::string_view, 1> kOperations{"int4_weight_only"};
 
 constexpr std::int64_t kTileRows = 8;
 constexpr std::int64_t kPadColumns = 1024;
@@ -97,6 +98,8 @@ const WeightTensorType kInt4TilePackedTo4dTensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = {},
     .safetensors_serializable = true,
+    .safetensors_versions = "0.14 to 0.18",
+    .operations = kOperations,
     .from_parts = &Int4TilePackedTo4dTensor::from_parts,
 };
 

@@ -198,6 +198,8 @@ Tensor one_number(const ConfigData& data, std::string_view field, DType dtype) {
   return Tensor::from_values<std::int8_t>(dtype, shape, v);
 }
 
+constexpr std::array<const WeightTensorType*, 1> kWeightClasses{&kInt8TensorType};
+
 }  // namespace
 
 Int8WeightOnlyConfig Int8WeightOnlyConfig::from_data(const ConfigData& data) {
@@ -238,6 +240,7 @@ const ConfigType kInt8WeightOnlyConfigType{
     .unsupported = {},
     .summary = "int8 weights with one scale a row, tensor or group",
     .operation = "int8_weight_only",
+    .weight_classes = kWeightClasses,
 };
 
 const ConfigType kInt8DynamicActivationInt8WeightConfigType{
@@ -250,6 +253,7 @@ const ConfigType kInt8DynamicActivationInt8WeightConfigType{
     .unsupported = {},
     .summary = "int8 weights, int8 activations quantized at run time, integer product",
     .operation = "int8_dynamic_activation_int8_weight",
+    .weight_classes = kWeightClasses,
 };
 
 const ConfigType kInt8StaticActivationInt8WeightConfigType{
@@ -262,6 +266,7 @@ const ConfigType kInt8StaticActivationInt8WeightConfigType{
     .unsupported = {},
     .summary = "int8 weights, int8 activations with a given scale, integer product",
     .operation = "int8_static_activation_int8_weight",
+    .weight_classes = kWeightClasses,
 };
 
 }  // namespace torchao_cpp

@@ -20,6 +20,9 @@ constexpr std::array<std::string_view, 4> kOptionalDataNames{
 constexpr std::array<std::string_view, 2> kAttributeNames{"block_size", "dtype"};
 constexpr std::array<std::string_view, 2> kOptionalAttributeNames{"act_quant_kwargs",
                                                                   "reduce_range"};
+constexpr std::array<std::string_view, 3> kOperations{"int8_weight_only",
+                                                      "int8_dynamic_activation_int8_weight",
+                                                      "int8_static_activation_int8_weight"};
 
 std::optional<QuantizeTensorToInt8Kwargs> read_act_quant_kwargs(const PartsReader& reader) {
   const Json* value = reader.attribute("act_quant_kwargs");
@@ -108,6 +111,8 @@ const WeightTensorType kInt8TensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = kOptionalAttributeNames,
     .safetensors_serializable = true,
+    .safetensors_versions = "0.16 to 0.18",
+    .operations = kOperations,
     .from_parts = &Int8Tensor::from_parts,
 };
 

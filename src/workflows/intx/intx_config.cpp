@@ -151,6 +151,8 @@ QuantizeResult quantize_dynamic(const AOBaseConfig& config, const Tensor& weight
   return {IntxUnpackedToInt8Tensor::from_hp(weight, options), {}};
 }
 
+constexpr std::array<const WeightTensorType*, 1> kWeightClasses{&kIntxUnpackedToInt8TensorType};
+
 }  // namespace
 
 IntxWeightOnlyConfig IntxWeightOnlyConfig::from_data(const ConfigData& data) {
@@ -189,6 +191,7 @@ const ConfigType kIntxWeightOnlyConfigType{
     .unsupported = {},
     .summary = "int1 to int8 weights with one scale a row or group",
     .operation = "intx_weight_only",
+    .weight_classes = kWeightClasses,
 };
 
 const ConfigType kInt8DynamicActivationIntxWeightConfigType{
@@ -201,6 +204,7 @@ const ConfigType kInt8DynamicActivationIntxWeightConfigType{
     .unsupported = {},
     .summary = "int1 to int8 weights, activations through int8 per token",
     .operation = "int8_dynamic_activation_intx_weight",
+    .weight_classes = kWeightClasses,
 };
 
 }  // namespace torchao_cpp

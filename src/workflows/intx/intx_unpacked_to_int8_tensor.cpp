@@ -20,6 +20,8 @@ constexpr std::string_view kInt8AsymPerToken = "int8_asym_per_token";
 constexpr std::array<std::string_view, 3> kDataNames{"qdata", "scale", "zero_point"};
 constexpr std::array<std::string_view, 4> kAttributeNames{"target_dtype", "block_size", "dtype",
                                                           "activation_quantization"};
+constexpr std::array<std::string_view, 2> kOperations{"intx_weight_only",
+                                                      "int8_dynamic_activation_intx_weight"};
 
 bool read_activation_quantization(const PartsReader& reader) {
   const Json* value = reader.attribute("activation_quantization");
@@ -47,6 +49,8 @@ const WeightTensorType kIntxUnpackedToInt8TensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = {},
     .safetensors_serializable = true,
+    .safetensors_versions = "0.14 to 0.18",
+    .operations = kOperations,
     .from_parts = &IntxUnpackedToInt8Tensor::from_parts,
 };
 

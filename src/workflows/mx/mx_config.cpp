@@ -73,6 +73,8 @@ QuantizeResult quantize(const AOBaseConfig& config, const Tensor& weight) {
   return {MXTensor::from_hp(weight, std::move(attributes), c.scaling_mode), {}};
 }
 
+constexpr std::array<const WeightTensorType*, 1> kWeightClasses{&kMXTensorType};
+
 }  // namespace
 
 MXDynamicActivationMXWeightConfig MXDynamicActivationMXWeightConfig::from_data(
@@ -95,6 +97,7 @@ const ConfigType kMXDynamicActivationMXWeightConfigType{
     .unsupported = {},
     .summary = "fp8, fp6 or fp4 weights and activations in blocks with power-of-two scales",
     .operation = "mx_dynamic_activation_mx_weight",
+    .weight_classes = kWeightClasses,
 };
 
 }  // namespace torchao_cpp

@@ -22,6 +22,8 @@ constexpr std::array<std::string_view, 2> kDataNames{"qdata", "scale"};
 constexpr std::array<std::string_view, 6> kAttributeNames{"elem_dtype",       "block_size",
                                                           "orig_dtype",       "kernel_preference",
                                                           "act_quant_kwargs", "is_swizzled_scales"};
+constexpr std::array<std::string_view, 2> kOperations{"mx_dynamic_activation_mx_weight",
+                                                      "mx_weight_only"};
 
 bool is_fp4(DType dtype) noexcept { return dtype == DType::kFloat4E2M1FNx2; }
 
@@ -123,6 +125,8 @@ const WeightTensorType kMXTensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = {},
     .safetensors_serializable = true,
+    .safetensors_versions = "0.17, 0.18",
+    .operations = kOperations,
     .from_parts = &MXTensor::from_parts,
 };
 

@@ -25,6 +25,7 @@ constexpr std::array<std::string_view, 5> kDataNames{
 constexpr std::array<std::string_view, 4> kAttributeNames{"block_size", "n_blocks",
                                                           "scaler_block_size", "shape"};
 constexpr std::int64_t kTableSize = 16;
+constexpr std::array<std::string_view, 1> kOperations{"nf4_weight_only"};
 
 std::int64_t read_positive(const PartsReader& reader, std::string_view name) {
   const std::int64_t value = integer_value(reader, reader.required_attribute(name), name);
@@ -72,6 +73,7 @@ const WeightTensorType kNF4TensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = {},
     .safetensors_serializable = false,
+    .operations = kOperations,
     .from_parts = &NF4Tensor::from_parts,
 };
 

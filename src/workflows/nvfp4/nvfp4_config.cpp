@@ -92,6 +92,8 @@ QuantizeResult quantize_weight_only(const AOBaseConfig& config, const Tensor& we
   return {NVFP4Tensor::from_hp(weight, c.use_dynamic_per_tensor_scale, std::move(attributes)), {}};
 }
 
+constexpr std::array<const WeightTensorType*, 1> kWeightClasses{&kNVFP4TensorType};
+
 }  // namespace
 
 NVFP4DynamicActivationNVFP4WeightConfig NVFP4DynamicActivationNVFP4WeightConfig::from_data(
@@ -119,6 +121,7 @@ const ConfigType kNVFP4DynamicActivationNVFP4WeightConfigType{
     .unsupported = {},
     .summary = "fp4 weights and activations, a float8 scale for each 16 and one for the tensor",
     .operation = "nvfp4_dynamic_activation_nvfp4_weight",
+    .weight_classes = kWeightClasses,
 };
 
 const ConfigType kNVFP4WeightOnlyConfigType{
@@ -131,6 +134,7 @@ const ConfigType kNVFP4WeightOnlyConfigType{
     .unsupported = {},
     .summary = "fp4 weights, a float8 scale for each 16 and one for the tensor",
     .operation = "nvfp4_weight_only",
+    .weight_classes = kWeightClasses,
 };
 
 }  // namespace torchao_cpp

@@ -24,6 +24,8 @@ constexpr std::array<std::string_view, 2> kOptionalDataNames{"per_tensor_scale",
 constexpr std::array<std::string_view, 2> kAttributeNames{"block_size", "orig_dtype"};
 constexpr std::array<std::string_view, 3> kOptionalAttributeNames{
     "is_swizzled_scales", "use_triton_kernel", "act_quant_kwargs"};
+constexpr std::array<std::string_view, 2> kOperations{"nvfp4_weight_only",
+                                                      "nvfp4_dynamic_activation_nvfp4_weight"};
 
 void expect_block_size(const PartsReader& reader, const Json& value, std::string_view what) {
   const std::int64_t block_size = integer_value(reader, value, what);
@@ -107,6 +109,8 @@ const WeightTensorType kNVFP4TensorType{
     .tensor_attribute_names = kAttributeNames,
     .optional_tensor_attribute_names = kOptionalAttributeNames,
     .safetensors_serializable = true,
+    .safetensors_versions = "0.17, 0.18",
+    .operations = kOperations,
     .from_parts = &NVFP4Tensor::from_parts,
 };
 

@@ -9,9 +9,14 @@ import signal
 import subprocess
 import unittest
 
-from cli_runner import DEMO, INT8, PROGRAM, TIMEOUT_SECONDS, CliTest, run
+from cli_runner import CHECKPOINTS, DEMO, INT8, PROGRAM, TIMEOUT_SECONDS, CliTest, run
 
 HOSTILE_NAME = "a\x1b[31m"
+
+
+def at_most(limit):
+    """For preexec_fn: no file grows beyond `limit` bytes, as if the disk was full."""
+    return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
 
 
 class WrongArguments(CliTest):
@@ -122,14 +127,23 @@ class Destinations(CliTest):
         self.assert_fails(1, "absent", "logits", INT8, "--input-ids", "1", "--output", self.folder / "absent/l")
 
     def test_full_disk_leaves_nothing(self):
-        def at_most_one_mib():
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        # Files may not grow beyond a limit: that of config.json, of tokenizer.json or of the weights is met first.
+        bin_model = CHECKPOINTS / "ao0.11.0-llama1-8da4w/bin"
+        for arguments, limits in ((["quantize", DEMO, self.folder / "d", "--quantization", "int8wo"], (0, 100, 100_000, 1 << 20)),
+                                  (["convert", DEMO, self.folder / "d"], (0, 100, 100_000, 1 << 20)),
+                                  (["convert", bin_model, self.folder / "d"], (0, 100, 10_000)),
+                                  (["logits", DEMO, "--input-ids", ",".join(["5"] * 100), "--output", self.folder / "d"], (0, 1 << 20))):
+            for limit in limits:
+                with self.subTest(arguments=arguments, limit=limit):
+                    self.assert_fails(1, "File too large", *arguments, preexec_fn=at_most(limit))
+                    self.assertEqual(list(self.folder.iterdir()), [])
 
-        for arguments in (["quantize", DEMO, self.folder / "d", "--quantization", "int8wo"],
-                          ["logits", DEMO, "--input-ids", ",".join(["5"] * 100), "--output", self.folder / "l"]):
-            with self.subTest(arguments=arguments):
-                self.assert_fails(1, "", *arguments, preexec_fn=at_most_one_mib)
-                self.assertEqual(list(self.folder.iterdir()), [])
+    def test_full_disk_keeps_the_old_file(self):
+        old = self.folder / "l"
+        old.write_text("mine")
+        self.assert_fails(1, "File too large", "logits", DEMO, "--input-ids", "1,2,3", "--output", old, preexec_fn=at_most(1000))
+        self.assertEqual([p.name for p in self.folder.iterdir()], ["l"])
+        self.assertEqual(old.read_text(), "mine")
 
 
 class StandardOutput(CliTest):

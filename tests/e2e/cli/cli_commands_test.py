@@ -195,10 +195,38 @@ class Lists(CliTest):
         self.assertTrue(all(k["runs_here"] or k["reason"] for k in kernels))
         self.assertIn(kernels[0]["name"], self.succeed("kernels"))
 
+    def test_weights(self):
+        lists = self.succeed_json("weights")
+        classes = {c["name"]: c for c in lists["classes"]}
+        self.assertEqual(classes["Int8Tensor"]["safetensors_versions"], "0.16 to 0.18")
+        self.assertEqual(classes["Int8Tensor"]["bin_versions"], "0.15 to 0.18")
+        self.assertIn("Int8WeightOnlyConfig", classes["Int8Tensor"]["configs"])
+        self.assertFalse(classes["NF4Tensor"]["safetensors_serializable"])
+        legacy = {c["name"]: c for c in lists["legacy_classes"]}
+        dotted = [f"{c['module']}.{c['name']}" for c in lists["legacy_classes"]]
+        self.assertEqual(legacy["QDQTensorImpl"]["becomes"], ["IntxUnpackedToInt8Tensor"])
+        self.assertTrue(legacy["MarlinSparseAQTTensorImpl"]["unsupported"])
+        self.assertNotIn("Int8Tensor", legacy)
+        text = self.succeed("weights")
+        for name in (*classes, *dotted):
+            self.assertRegex(text, rf"(?m)^{name} ")
+        self.assertEqual(len(dotted), len(set(dotted)))
+
+    def test_weights_run_as_the_list_says(self):
+        operations = {c["name"]: c["operations"] for c in self.succeed_json("weights")["classes"]}
+        for folder in sorted(CHECKPOINTS.glob("llama*/safetensors")):
+            quantized = [r for r in self.succeed_json("explain", folder)["linears"] if r["method"] == "TorchAOLinearMethod"]
+            self.assertTrue(quantized, folder)
+            for linear in quantized:
+                for part in linear["weight_class"].split(" + "):
+                    self.assertIn(linear["kernel"].split("/")[0], operations[part], folder)
+
     def test_version_and_help(self):
         self.assertRegex(self.succeed("--version"), r"torchao\.cpp \d+\.\d+\.\d+")
         self.assertIn("quantize", self.succeed("--help"))
         self.assertIn("--max-new-tokens", self.succeed("generate", "--help"))
+        for command in ("inspect", "explain", "generate"):
+            self.assertIn(".bin", self.succeed(command, "--help"))
 
 
 class Logging(CliTest):

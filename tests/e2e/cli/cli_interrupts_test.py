@@ -16,21 +16,38 @@ def start(*arguments):
 
 
 class Interrupts(CliTest):
-    def test_quantize_leaves_nothing(self):
-        # A fast machine may be done before the signal comes; then it is tried again.
-        for attempt in range(20):
+    def assert_whole_or_nothing(self, *arguments):
+        """Interrupts the command at ever later moments, until it is done before; `arguments` lack the destination."""
+        begin = time.monotonic()
+        self.succeed(arguments[0], DEMO, self.folder / "whole", *arguments[1:])
+        step = (time.monotonic() - begin) / 12
+        names = sorted(p.name for p in (self.folder / "whole").iterdir())
+        interrupted = 0
+        for attempt in range(60):
             destination = self.folder / f"d{attempt}"
-            process = start("quantize", DEMO, destination, "--quantization", "int4wo-32", "--threads", "1")
+            process = start(arguments[0], DEMO, destination, *arguments[1:])
+            # The temporary folder is there from the first moment that counts.
             while process.poll() is None and not any(self.folder.glob(f"*d{attempt}*")):
                 time.sleep(0.0005)
+            time.sleep(attempt * step)
             process.send_signal(signal.SIGINT)
             _, errors = process.communicate(timeout=TIMEOUT_SECONDS)
-            if process.returncode == INTERRUPTED:
+            if process.returncode == 0:
+                self.assertEqual(sorted(p.name for p in destination.iterdir()), names)
+                if interrupted:
+                    return
+            else:
+                self.assertEqual(process.returncode, INTERRUPTED, errors)
                 self.assertEqual(list(self.folder.glob(f"*d{attempt}*")), [])
                 self.assertEqual(len(errors.splitlines()), 1, errors)
-                return
-            self.assertEqual(process.returncode, 0, errors)
-        self.fail("the command was always faster than the signal")
+                interrupted += 1
+        self.fail(f"{interrupted} interrupts, but none came too late" if interrupted else "the command was always faster than the signal")
+
+    def test_quantize_leaves_nothing(self):
+        self.assert_whole_or_nothing("quantize", "--quantization", "int4wo-32", "--threads", "1")
+
+    def test_convert_leaves_nothing(self):
+        self.assert_whole_or_nothing("convert", "--threads", "1")
 
     def test_generate_prints_its_summary(self):
         process = start("generate", DEMO, "--prompt", "The Linux kernel is", "--max-new-tokens", "1000", "--ignore-eos")
