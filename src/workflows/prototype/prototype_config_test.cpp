@@ -168,7 +168,6 @@ TEST(PrototypeConfigs, UsingOneSaysWhyItCannotBeUsed) {
   const Tensor weight = Tensor::zeros(DType::kBFloat16, {256, 256});
   for (const std::string& json :
        {calibrated("AWQConfig", R"("convert")"), calibrated("SmoothQuantConfig", R"("convert")"),
-        wire("UIntxWeightOnlyConfig", "{}"), wire("Int8DynamicActivationUIntxWeightConfig", "{}"),
         wire("GGUFWeightOnlyConfig", "{}"), wire("StretchedIntxWeightConfig", "{}", 2),
         wire("BlockSparseWeightConfig", "{}"), wire("SemiSparseWeightConfig", "{}")}) {
     const ConfigPtr config = config_from_dict(json);

@@ -4,6 +4,8 @@
 #include <array>
 
 #include "workflows/prototype/prototype_config.h"
+#include "workflows/prototype/uintx_bit_packed_tensor.h"
+#include "workflows/prototype/uintx_config.h"
 
 namespace torchao_cpp {
 namespace {
@@ -18,9 +20,11 @@ constexpr std::array<const ConfigType*, 8> kConfigs{
     &kBlockSparseWeightConfigType,
     &kSemiSparseWeightConfigType,
 };
+constexpr std::array<const WeightTensorType*, 1> kTensorTypes{&kUIntxBitPackedTensorType};
 
 }  // namespace
 
-const Workflow kPrototypeWorkflow{.name = "prototype", .configs = kConfigs, .tensor_types = {}};
+const Workflow kPrototypeWorkflow{
+    .name = "prototype", .configs = kConfigs, .tensor_types = kTensorTypes};
 
 }  // namespace torchao_cpp
