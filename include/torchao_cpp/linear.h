@@ -172,6 +172,7 @@ TORCHAO_CPP_EXPORT std::unique_ptr<LinearMethod> get_quant_method(const TorchAOC
 struct QuantizedParam {
   LoadedWeight weight;
   std::string reason;  ///< Why the weight stayed plain; empty otherwise.
+  std::string notice;  ///< As QuantizeOutcome::notice.
 };
 TORCHAO_CPP_EXPORT QuantizedParam quantize_param_data(const Tensor& weight, const AOBaseConfig& config);
 

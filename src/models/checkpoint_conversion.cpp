@@ -64,6 +64,7 @@ ConvertReport::Row quantize_entry(Conversion& conversion, const CheckpointEntry&
     if (result.weight.quantized) {
       row.weight_class = result.weight.quantized->class_name();
       row.bytes_after = result.weight.quantized->nbytes();
+      if (!result.notice.empty()) row.reason += "; " + result.notice;
       conversion.add_quantized(entry.fqn, result.weight.quantized->to_parts());
       return row;
     }
