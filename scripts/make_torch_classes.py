@@ -156,6 +156,15 @@ def opaque(group_size, bias):
     return linear.weight, dequant, plain.bias
 
 
+def int4_opaque(weight):
+    """The weight of the CPU's int4 product, and what that product multiplies with."""
+    from torchao.prototype.quantization.int4.int4_opaque_tensor import Int4OpaqueTensor
+
+    q = Int4OpaqueTensor.from_hp(weight, [1, 32])
+    identity = torch.eye(weight.shape[1], dtype=weight.dtype)
+    return q, torch.nn.functional.linear(identity, q).t()
+
+
 def make_classes():
     from safetensors.torch import save_file
     from torchao.prototype.quantization.float8_static_quant.prototype_float8_tensor import (
@@ -180,6 +189,7 @@ def make_classes():
         act_quant_kwargs=QuantizeTensorToFloat8Kwargs()))
     nf4 = to_nf4(weight(torch.bfloat16, 64, 256))
     add("nf4", nf4, nf4.get_original_weight())
+    add("int4opaque", *int4_opaque(weight(torch.bfloat16, 64, 64)))
     tensor, values, _ = opaque(32, False)
     add("opaque", tensor, values)
     tensor, values, bias = opaque(None, True)

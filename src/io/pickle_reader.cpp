@@ -278,10 +278,11 @@ class Unpickler {
     const PickleGlobal* global = find_pickle_global(module, name);
     if (global == nullptr) {
       const std::string full_name = quoted_name(fmt::format("{}.{}", module, name));
-      if (is_unsupported_legacy_class(module, name)) {
-        fail("bin.unsupported_legacy_layout",
-             fmt::format("holds weights of {}, whose packing depends on a device and is not public",
-                         full_name));
+      if (const RefusedClass* refused = find_refused_class(module, name)) {
+        fail(refused->error_kind,
+             fmt::format("holds weights of {}, whose packing belongs to {} and is not read; "
+                         "quantize the unquantized model again with {}",
+                         full_name, refused->owner, refused->config));
       }
       fail("pickle.forbidden_global",
            fmt::format(
