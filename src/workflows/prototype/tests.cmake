@@ -1,4 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
 torchao_cpp_test(NAME prototype_config_test SRCS prototype/prototype_config_test.cpp DEPS workflows LABEL unit)
-torchao_cpp_test(NAME uintx_bit_packed_tensor_test SRCS prototype/uintx_bit_packed_tensor_test.cpp
-                 DEPS workflows LABEL unit)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workflows/prototype/uintx_config.h"
+#include "workflows/uintx/uintx_config.h"
 
 #include <fmt/format.h>
 
@@ -12,7 +12,7 @@
 #include "torchao_cpp/config.h"
 #include "torchao_cpp/error.h"
 #include "workflows/config_checks.h"
-#include "workflows/prototype/uintx_bit_packed_tensor.h"
+#include "workflows/uintx/uintx_bit_packed_tensor.h"
 
 namespace torchao_cpp {
 namespace {

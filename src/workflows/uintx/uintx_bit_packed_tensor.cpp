@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workflows/prototype/uintx_bit_packed_tensor.h"
+#include "workflows/uintx/uintx_bit_packed_tensor.h"
 
 #include <fmt/format.h>
 
@@ -15,7 +15,7 @@
 #include "core/hqq_quant.h"
 #include "core/parts_reader.h"
 #include "torchao_cpp/error.h"
-#include "workflows/prototype/gemlite_packing.h"
+#include "workflows/uintx/gemlite_packing.h"
 
 namespace torchao_cpp {
 namespace {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workflows/prototype/gemlite_packing.h"
+#include "workflows/uintx/gemlite_packing.h"
 
 #include <algorithm>
 

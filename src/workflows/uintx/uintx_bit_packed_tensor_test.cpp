@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "workflows/prototype/uintx_bit_packed_tensor.h"
+#include "workflows/uintx/uintx_bit_packed_tensor.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
@@ -10,7 +10,7 @@
 #include "base/json.h"
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/quantize.h"
-#include "workflows/prototype/gemlite_packing.h"
+#include "workflows/uintx/gemlite_packing.h"
 
 namespace torchao_cpp {
 namespace {
@@ -154,17 +154,6 @@ TEST(UIntxBitPackedTensor, RefusesPartsThatDoNotFit) {
   TensorParts wrong = parts;
   wrong.parts[1].second = Tensor::zeros(DType::kFloat16, {4, 2});
   EXPECT_THAT(error_of(wrong), HasSubstr("ao.shape_mismatch"));
-}
-
-TEST(UIntxConfigs, QuantizeToUIntxBitPackedTensor) {
-  for (const char* type : {"UIntxWeightOnlyConfig", "Int8DynamicActivationUIntxWeightConfig"}) {
-    const ConfigPtr config = config_from_dict(std::string(R"({"_type": ")") + type +
-                                              R"(", "_data": {"group_size": 64}})");
-    const QuantizeOutcome outcome = quantize_tensor(wave(16, 128), *config);
-    ASSERT_NE(outcome.weight, nullptr);
-    EXPECT_EQ(outcome.weight->class_name(), "UIntxBitPackedTensor");
-    EXPECT_THAT(outcome.weight->describe(), HasSubstr("uint4, group 64"));
-  }
 }
 
 }  // namespace
