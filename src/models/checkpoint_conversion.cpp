@@ -3,9 +3,12 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
+#include <span>
 
 #include "models/conversion.h"
 #include "models/layer_selection.h"
+#include "models/stored_classes.h"
 #include "torchao_cpp/error.h"
 
 /// quantize_model and dequantize_model: a checkpoint in, a checkpoint out, one weight at a time.
@@ -74,6 +77,21 @@ ConvertReport::Row quantize_entry(Conversion& conversion, const CheckpointEntry&
   return row;
 }
 
+// One sentence for each class that only this library reads from safetensors.
+std::vector<std::string> foreign_class_notices(std::span<const ConvertReport::Row> rows) {
+  std::set<std::string> classes;
+  for (const ConvertReport::Row& row : rows) {
+    if (row.weight_class != "Tensor" && !is_flattened_class(row.weight_class))
+      classes.insert(row.weight_class);
+  }
+  std::vector<std::string> out;
+  for (const std::string& name : classes) {
+    out.push_back(fmt::format(
+        "{} is in safetensors here, where torchao, transformers and vLLM do not read it", name));
+  }
+  return out;
+}
+
 ConvertReport finished(Conversion& conversion, const Json& config, ConvertReport report) {
   conversion.finish(config);
   report.bytes_before = conversion.bytes_before();
@@ -123,6 +141,7 @@ ConvertReport quantize_model(const fs::path& source, const fs::path& destination
   });
   Json config = read_json_file(source / "config.json");
   if (options.dtype) set_dtype(config, *options.dtype);
+  report.notices = foreign_class_notices(report.rows);
   const bool is_head_quantized =
       decisions.find(std::string(kHeadPrefix) + ".weight")->second.config != nullptr;
   config["quantization_config"] = Json::parse(

@@ -2,7 +2,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <string_view>
 
 #include "base/mapped_file.h"
@@ -24,12 +23,6 @@ constexpr const char* kFormBin = "PyTorch .bin";
 constexpr const char* kForm014 = "flattened safetensors of torchao 0.14";
 constexpr const char* kFormFlattened = "flattened safetensors";
 constexpr const char* kFormPlain = "plain safetensors";
-
-// The closed list of the form that is written, which torchao 0.18 matches exactly: it neither saves
-// nor loads a model with any other class. Source: prototype/safetensors/safetensors_utils.py.
-constexpr auto kTargetClasses = std::to_array<std::string_view>(
-    {"Float8Tensor", "Int4Tensor", "Int4TilePackedTo4dTensor", "IntxUnpackedToInt8Tensor",
-     "Int8Tensor", "Int4PlainInt32Tensor", "MXTensor", "NVFP4Tensor"});
 
 // The first file of weights, as Checkpoint chooses it; empty when there is none in safetensors.
 fs::path first_safetensors_file(const fs::path& folder) {
@@ -95,8 +88,7 @@ void check_unchanged(const std::string& fqn, const TensorParts& old_parts,
 }
 
 void check_target_class(const std::string& fqn, const std::string& class_name) {
-  if (std::find(kTargetClasses.begin(), kTargetClasses.end(), class_name) != kTargetClasses.end())
-    return;
+  if (is_flattened_class(class_name)) return;
   throw UnsupportedError(
       fmt::format("weight '{}' is a {}, which {} cannot put into safetensors; dequantize the model "
                   "and quantize it again",

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 
 #include "models/layer_selection.h"
@@ -14,6 +15,10 @@ namespace torchao_cpp {
 namespace {
 
 constexpr std::string_view kLeaf = ".weight";
+
+constexpr auto kFlattenedClasses = std::to_array<std::string_view>(
+    {"Float8Tensor", "Int4Tensor", "Int4TilePackedTo4dTensor", "IntxUnpackedToInt8Tensor",
+     "Int8Tensor", "Int4PlainInt32Tensor", "MXTensor", "NVFP4Tensor"});
 
 // The class that quantizing gives, found on zeros; empty when the config leaves such a weight alone
 // or cannot quantize here. No class depends on the number of rows beyond one block of 128.
@@ -52,6 +57,11 @@ bool is_linear(const StoredClass& weight) {
 }
 
 }  // namespace
+
+bool is_flattened_class(std::string_view class_name) noexcept {
+  return std::find(kFlattenedClasses.begin(), kFlattenedClasses.end(), class_name) !=
+         kFlattenedClasses.end();
+}
 
 std::vector<std::string> stored_class_notices(const TorchAOConfig& config,
                                               std::span<const StoredClass> weights) {

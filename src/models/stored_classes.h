@@ -3,12 +3,17 @@
 
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "torchao_cpp/tensor.h"
 #include "torchao_cpp/torchao_config.h"
 
 namespace torchao_cpp {
+
+/// True for a class that torchao 0.18 puts into safetensors: with any other it neither saves nor
+/// loads a model. Source: prototype/safetensors/safetensors_utils.py.
+bool is_flattened_class(std::string_view class_name) noexcept;
 
 /// What a checkpoint says of one quantized weight.
 struct StoredClass {
