@@ -3,7 +3,7 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "core/parts_reader.h"
@@ -72,6 +72,11 @@ OpaqueWeight read_header(const TorchObject& object) {
                  object.dtype(),
                  boolean(object, "packed_weights_has_bias"),
                  object.required_tensor("packed_weights")};
+  if (!is_high_precision(w.dtype)) {
+    object.fail("ao.dtype_mismatch", fmt::format("has dtype {}; expected float32, float16 or "
+                                                 "bfloat16",
+                                                 dtype_name(w.dtype)));
+  }
   if (w.packed.dtype() != DType::kFloat32) {
     refuse(object,
            fmt::format("holds KleidiAI's packing ({} bytes)", dtype_name(w.packed.dtype())));
@@ -89,7 +94,7 @@ Tensor unpacked_codes(const OpaqueWeight& w, const float* from) {
   Tensor out = Tensor::empty(DType::kInt8, {w.n, w.k});
   auto* to = out.mutable_data<std::int8_t>();
   for (std::int64_t i = 0; i < w.codes(); ++i) {
-    if (!(from[i] >= 0.0f && from[i] <= 255.0f)) {
+    if (!(from[i] >= 0.0f && from[i] <= 255.0f) || from[i] != std::trunc(from[i])) {
       throw CheckpointError(
           fmt::format("weight {} ({}): element {} of 'packed_weights' is {}; expected a byte",
                       quoted_name(w.fqn), kClassName, i, from[i]),

@@ -90,6 +90,8 @@ TEST_F(IntxOpaqueTest, RefusesAVectorThatDoesNotFit) {
               HasSubstr("ao.shape_mismatch"));
   EXPECT_THAT(message(weight(packed({1, 2, 3, 256, 1, 2, 3, 4}), kAten, false)),
               HasSubstr("expected a byte"));
+  EXPECT_THAT(message(weight(packed({1, 2, 3.5f, 4, 1, 2, 3, 4}), kAten, false)),
+              HasSubstr("expected a byte"));
   EXPECT_EQ(message(weight(packed({1, 2, 3, 255, 1, 2, 3, 4}), kAten, false)), "no error");
 }
 
