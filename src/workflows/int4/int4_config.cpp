@@ -39,9 +39,8 @@ constexpr std::string_view kPreshuffledNotice =
     "Int4Tensor holds the codes of packing format preshuffled; their order is the kernel's choice "
     "here";
 constexpr std::string_view kPreshuffledFloat8Notice =
-    "Int4Tensor stands in for packing format preshuffled, which rounds weights and scales to "
-    "float8 "
-    "before; the order of the codes is the kernel's choice here";
+    "Int4Tensor stands in for packing format preshuffled, which rounds weights and scales to float8 "
+    "first; the order of the codes is the kernel's choice here";
 
 void check_weight_only(ConfigData& data, int /*version*/) {
   const Json& ntile = data.fields["int4_tile_packed_ntile"];
