@@ -175,6 +175,7 @@ TORCHAO_CPP_EXPORT std::unique_ptr<LinearMethod> get_quant_method(const TorchAOC
 struct QuantizedParam {
   LoadedWeight weight;
   std::string reason;  ///< Why the weight stayed plain; empty otherwise.
+  std::string notice;  ///< As QuantizeOutcome::notice.
 };
 TORCHAO_CPP_EXPORT QuantizedParam quantize_param_data(const Tensor& weight, const AOBaseConfig& config);
 
@@ -199,6 +200,29 @@ class TORCHAO_CPP_EXPORT Linear {
              const LinearContext& context) const noexcept;
   /// Convenience: x [M, K] -> y [M, N], allocating. Throws ShapeError.
   Tensor operator()(const Tensor& x, const Tensor& bias = {}) const;
+
+ private:
+  struct Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Rows looked up by token. A quantized weight stays quantized: only the rows that are asked for are dequantized.
+/// Mirrors vLLM's VocabParallelEmbedding on one rank.
+class TORCHAO_CPP_EXPORT Embedding {
+ public:
+  /// `weight` plain or quantized [V, H]; rows come out in `dtype`, equal to the bit to dequantize() followed by a cast
+  /// (UIntxBitPackedTensor: to the weights that its product takes). Throws UnsupportedError as to_quantized_weight does.
+  Embedding(const LoadedWeight& weight, DType dtype);
+  ~Embedding();
+  Embedding(Embedding&&) noexcept;
+  Embedding& operator=(Embedding&&) noexcept;
+
+  std::int64_t num_embeddings() const noexcept;  ///< V
+  std::int64_t embedding_dim() const noexcept;   ///< H
+  /// Bytes held. A quantized weight shares its codes with other users of the same weight where no kernel repacks them.
+  std::int64_t nbytes() const noexcept;
+  /// out [ids.size(), H], contiguous. 0 <= id < V. Never throws, never allocates.
+  void apply(std::span<const std::int32_t> ids, void* out) const noexcept;
 
  private:
   struct Impl;

@@ -54,6 +54,9 @@ TORCHAO_CPP_EXPORT std::vector<WeightClassInfo> weight_class_infos();
 struct QuantizeOutcome {
   WeightTensorPtr weight;
   std::string reason;
+  /// Why the weight is of another class than the config asks for: one with the same codes, where the asked-for packing
+  /// is private to a kernel library. Empty otherwise.
+  std::string notice;
 };
 
 /// torchao's quantize_ for one linear weight [N, K] (float32, float16, bfloat16). `config` must not be an FqnToConfig.

@@ -29,6 +29,7 @@ struct FieldSpec {
 struct QuantizeResult {
   WeightTensorPtr weight;  ///< Null: torchao leaves this weight unquantized.
   std::string reason;      ///< Why it was left alone; empty otherwise.
+  std::string notice = {};  ///< Why `weight` is of another class than the config asks for; empty otherwise.
 };
 
 /// A torchao config class: its fields, its checks, and what it does to a weight. Each workflow exports its own.

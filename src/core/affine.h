@@ -99,6 +99,20 @@ inline float round_half_even(float v) noexcept {
   return (v + kPush) - kPush;
 }
 
+/// clamp(round(v), lo, hi) for bounds within 16 of zero. Clamping first changes nothing and keeps v
+/// where rounding is cheap.
+inline float clamp_round(float v, float lo, float hi) noexcept {
+  v = v < -32.0f ? -32.0f : v;
+  v = v > 32.0f ? 32.0f : v;
+  const float r = round_half_even(v);
+  return r < lo ? lo : (r > hi ? hi : r);
+}
+
+/// NaN has no code; torch's conversion gives 0 before any offset on the reference CPU.
+inline std::int8_t code_from_float(float v) noexcept {
+  return v == v ? static_cast<std::int8_t>(v) : std::int8_t{0};
+}
+
 /// True when every element is zero (int8 or a float dtype; -0 counts as zero). An undefined tensor
 /// is all zero.
 bool is_all_zero(const Tensor& tensor) noexcept;

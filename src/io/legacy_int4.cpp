@@ -224,6 +224,11 @@ TorchEntry read_legacy_int4(const TorchObject& impl, AffineWeight weight, Legacy
 }
 
 TorchEntry read_int4_opaque(const TorchObject& object, LegacyContext& context) {
+  if (object.find("act_mapping_type") != nullptr) {
+    object.fail("ao.unsupported_type",
+                "holds the packing of torchao's CPU kernel for int8 activations; quantize the "
+                "unquantized model again with Int8DynamicActivationIntxWeightConfig");
+  }
   object.expect_attributes({"qdata", "scale_and_zero", "block_size", "act_pre_scale"});
   const PickleValue* block_size = object.find("block_size");
   const auto block = block_size == nullptr ? std::vector<std::int64_t>{}

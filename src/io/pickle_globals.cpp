@@ -73,6 +73,15 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization", "Int4OpaqueTensor", Role::kTensorClass},
     {"torchao.prototype.int4_opaque_tensor", "Int4OpaqueTensor", Role::kTensorClass},
     {"torchao.prototype.quantization.int4", "Int4OpaqueTensor", Role::kTensorClass},
+    {"torchao.quantization", "IntxOpaqueTensor", Role::kTensorClass},
+    {"torchao.quantization.quantize_.workflows.float8."
+     "float8_sparse_2x4_2d_data_2d_metadata_tensor",
+     "Float8Sparse2x4_2DData2DMetadataTensor", Role::kTensorClass},
+    {"torchao.quantization.quantize_.workflows.nf4.nf4_tensor", "NF4Tensor", Role::kTensorClass},
+    {"torchao.prototype.quantization.float8_static_quant.prototype_float8_tensor",
+     "PrototypeFloat8Tensor", Role::kTensorClass},
+    {"torchao.prototype.quantization.uintx.uintx_bit_packed_tensor", "UIntxBitPackedTensor",
+     Role::kTensorClass},
     {"torchao.prototype.mx_formats.mx_tensor", "MXTensor", Role::kTensorClass},
     {"torchao.prototype.mx_formats.nvfp4_tensor", "NVFP4Tensor", Role::kTensorClass},
     {"torchao.quantization.quantize_.workflows.int8.int8_tensor", "QuantizeTensorToInt8Kwargs",
@@ -94,6 +103,8 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization.quantize_.common.kernel_preference", "KernelPreference", Role::kEnum},
     {"torchao.quantization.quantize_.workflows.intx.intx_unpacked_to_int8_tensor",
      "IntxUnpackedToInt8TensorActivationQuantization", Role::kEnum},
+    {"torchao.quantization.quantize_.workflows.intx.intx_packing_format", "IntxPackingFormat",
+     Role::kEnum},
 
     // Classes that torchao wrote up to 0.17, under every module that they were in.
     {"torchao.dtypes.affine_quantized_tensor", "AffineQuantizedTensor", Role::kTensorClass},
@@ -139,6 +150,53 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization.quant_api", "_float8_cutlass_quant", Role::kFunction},
 });
 
+// What to make of the unquantized model instead, so that the codes are the same or nearly so.
+constexpr std::string_view kInt4Plain = "Int4WeightOnlyConfig with int4_packing_format PLAIN";
+constexpr std::string_view kInt4Tiles =
+    "Int4WeightOnlyConfig with int4_packing_format PLAIN or TILE_PACKED_TO_4D";
+constexpr std::string_view kIntxUnpacked =
+    "Int8DynamicActivationIntxWeightConfig with intx_packing_format UNPACKED_TO_INT8";
+constexpr std::string_view kInt8Dynamic = "Int8DynamicActivationInt8WeightConfig";
+constexpr std::string_view kFloat8Plain =
+    "Float8DynamicActivationFloat8WeightConfig with packing_format PLAIN";
+constexpr std::string_view kIntx = "IntxWeightOnlyConfig";
+
+constexpr std::string_view kLegacy = "bin.unsupported_legacy_layout";
+constexpr std::string_view kCurrent = "ao.unsupported_type";
+
+constexpr auto kRefusedClasses = std::to_array<RefusedClass>({
+    {"torchao.quantization", "Int4PreshuffledTensor", kCurrent, "MSLK's kernels for sm90",
+     kInt4Plain},
+    {"torchao.quantization.quantize_.workflows.float8."
+     "float8_sparse_2x4_1d_data_1d_metadata_tensor",
+     "Float8Sparse2x4_1DData1DMetadataTensor", kCurrent, "hipSPARSELt", kFloat8Plain},
+    {"torchao.prototype.float8_opaque_tensor", "Float8OpaqueTensor", kCurrent,
+     "the CPU that packed it", kFloat8Plain},
+    {"torchao.prototype.quantization.gguf.gguf_quantized_tensor", "GGUFQuantizedTensor", kCurrent,
+     "torchao's own superblocks", kInt4Plain},
+    {"torchao.prototype.quantization.int8_lut_tensor.int8_lut_tensor", "Int8LutTensor", kCurrent,
+     "torchao's Arm kernels", kIntxUnpacked},
+    {"torchao.dtypes.uintx.semi_sparse_layout", "SemiSparseAQTTensorImpl", kLegacy, "cuSPARSELt",
+     kInt8Dynamic},
+    {"torchao.dtypes.uintx.marlin_sparse_layout", "MarlinSparseAQTTensorImpl", kLegacy,
+     "the sparse Marlin kernel", kInt4Tiles},
+    {"torchao.dtypes.uintx.block_sparse_layout", "BlockSparseAQTTensorImpl", kLegacy,
+     "a block-sparse kernel", kInt8Dynamic},
+    {"torchao.dtypes.uintx.int4_xpu_layout", "Int4XPUAQTTensorImpl", kLegacy, "XPU", kInt4Plain},
+    {"torchao.dtypes.uintx.gemlite_layout", "GemliteAQTTensorImpl", kLegacy, "gemlite",
+     "UIntxWeightOnlyConfig"},
+    {"torchao.dtypes.uintx.packed_linear_int8_dynamic_activation_intx_weight_layout",
+     "PackedLinearInt8DynamicActivationIntxWeightAQTTensorImpl", kLegacy, "torchao's Arm kernels",
+     kIntxUnpacked},
+    {"torchao.dtypes.uintx.marlin_qqq_tensor", "MarlinQQQAQTTensorImpl", kLegacy,
+     "the Marlin QQQ kernel", kIntxUnpacked},
+    {"torchao.dtypes.floatx.floatx_tensor_core_layout", "FloatxTensorCoreAQTTensorImpl", kLegacy,
+     "the FP6-LLM kernel", kIntx},
+    {"torchao.dtypes.floatx.cutlass_semi_sparse_layout", "CutlassSemiSparseTensorImpl", kLegacy,
+     "CUTLASS",
+     "Float8DynamicActivationFloat8WeightConfig with packing_format SPARSE_2D_DATA_2D_METADATA"},
+});
+
 // Members whose value is a number count from 1 in this order; the others have their name in lower
 // case as value.
 struct NumberedEnum {
@@ -165,6 +223,13 @@ const PickleGlobal* find_pickle_global(std::string_view module, std::string_view
     return g.name == name && g.module == module;
   });
   return found == kGlobals.end() ? nullptr : found;
+}
+
+const RefusedClass* find_refused_class(std::string_view module, std::string_view name) noexcept {
+  const auto* found =
+      std::find_if(kRefusedClasses.begin(), kRefusedClasses.end(),
+                   [&](const RefusedClass& c) { return c.name == name && c.module == module; });
+  return found == kRefusedClasses.end() ? nullptr : found;
 }
 
 std::optional<std::string> enum_member_name(const PickleGlobal& type, std::int64_t value) {

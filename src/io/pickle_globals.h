@@ -50,6 +50,19 @@ std::span<const PickleGlobal> pickle_globals() noexcept;
 /// no walk along dots.
 const PickleGlobal* find_pickle_global(std::string_view module, std::string_view name) noexcept;
 
+/// A weight class of torchao that is known and not read, because its packing belongs to one device
+/// or kernel library.
+struct RefusedClass {
+  std::string_view module;
+  std::string_view name;
+  std::string_view error_kind;
+  std::string_view owner;   ///< Whose packing it is.
+  std::string_view config;  ///< What to quantize the model with instead.
+};
+
+/// Null for any other class.
+const RefusedClass* find_refused_class(std::string_view module, std::string_view name) noexcept;
+
 /// The member of an enum of the closed list that has this value, spelt as in torchao's safetensors
 /// metadata
 /// ("SYMMETRIC"); nullopt when there is none.

@@ -279,8 +279,13 @@ class Unpickler {
     const PickleGlobal* global = find_pickle_global(module, name);
     if (global == nullptr) {
       const std::string full_name = quoted_name(fmt::format("{}.{}", module, name));
-      const std::string_view reason = unsupported_legacy_class(module, name);
-      if (!reason.empty()) {
+      if (const RefusedClass* refused = find_refused_class(module, name)) {
+        fail(refused->error_kind,
+             fmt::format("holds weights of {}, whose packing belongs to {} and is not read; "
+                         "quantize the unquantized model again with {}",
+                         full_name, refused->owner, refused->config));
+      }
+      if (const std::string_view reason = unsupported_legacy_class(module, name); !reason.empty()) {
         fail("bin.unsupported_legacy_layout",
              fmt::format("holds weights of {}, which are not read: {}", full_name, reason));
       }

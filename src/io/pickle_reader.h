@@ -17,8 +17,8 @@ namespace torchao_cpp {
 ///
 /// Strings refer to `bytes`, which must outlive the document. Throws CheckpointError:
 /// pickle.malformed, pickle.unsupported_protocol, pickle.forbidden_opcode, pickle.forbidden_global,
-/// pickle.type_error, pickle.limit_exceeded, or bin.unsupported_legacy_layout for the classes that
-/// unsupported_legacy_class names.
+/// pickle.type_error, pickle.limit_exceeded, or for the classes that find_refused_class and
+/// unsupported_legacy_class name bin.unsupported_legacy_layout or ao.unsupported_type.
 PickleDocument read_pickle(std::span<const std::byte> bytes, std::string_view where);
 
 }  // namespace torchao_cpp

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "io/pickle_reader.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "io/testing_torch.h"
@@ -9,6 +10,7 @@ namespace torchao_cpp {
 namespace {
 
 using namespace testing_torch;
+using ::testing::HasSubstr;
 using testing_files::as_bytes;
 using testing_files::kind_of;
 using namespace std::string_literals;
@@ -101,7 +103,26 @@ TEST(PickleReader, TakesOnlyGlobalsThatAreListedExactly) {
   EXPECT_EQ(
       value_kind(global("torchao.dtypes.uintx.marlin_sparse_layout", "MarlinSparseAQTTensorImpl")),
       "bin.unsupported_legacy_layout");
+  EXPECT_EQ(value_kind(global("torchao.quantization", "Int4PreshuffledTensor")),
+            "ao.unsupported_type");
   EXPECT_EQ(value_kind("ctorch"), "pickle.malformed");
+}
+
+TEST(PickleReader, SaysWhatWouldWorkForClassesOfOneDevice) {
+  const auto message = [](std::string_view module, std::string_view name) -> std::string {
+    const std::string pickle = kHead + global(module, name) + ".";
+    try {
+      read_pickle(as_bytes(pickle), "f.bin");
+    } catch (const CheckpointError& e) {
+      return e.what();
+    }
+    return "no error";
+  };
+  EXPECT_THAT(message("torchao.quantization", "Int4PreshuffledTensor"),
+              HasSubstr("belongs to MSLK's kernels for sm90 and is not read; quantize the "
+                        "unquantized model again with Int4WeightOnlyConfig"));
+  EXPECT_THAT(message("torchao.dtypes.uintx.gemlite_layout", "GemliteAQTTensorImpl"),
+              HasSubstr("again with UIntxWeightOnlyConfig"));
 }
 
 TEST(PickleReader, CallsNothingButTheListedForms) {

@@ -47,6 +47,7 @@ class TorchSource final : public CheckpointSource {
                                           quoted_name(e.fqn), first->second),
                               "index.extra_tensor");
       }
+      if (!e.is_listed) unlisted_.push_back(e.fqn);
       names.push_back(e.fqn);
       nbytes += e.nbytes;
       is_serialized = is_serialized || !e.is_plain;
@@ -80,6 +81,7 @@ class TorchSource final : public CheckpointSource {
       }
       unlisted.erase(key);
     }
+    for (const std::string& name : unlisted_) unlisted.erase(name);
     if (unlisted.empty()) return;
     const auto& [name, file] = *unlisted.begin();
     throw CheckpointError(fmt::format("{}: holds {}, which {} does not list", file,
@@ -89,6 +91,7 @@ class TorchSource final : public CheckpointSource {
 
   std::vector<TorchEntry> entries_;
   std::unordered_map<std::string, std::string> file_of_;
+  std::vector<std::string> unlisted_;  ///< What is a part of another entry.
 };
 
 }  // namespace

@@ -17,6 +17,7 @@ namespace torchao_cpp {
 struct TorchEntry {
   std::string fqn;
   bool is_plain = true;
+  bool is_listed = true;     ///< False: a part of another entry, which no index lists.
   std::int64_t nbytes = 0;   ///< As stored.
   std::string stored_class;  ///< As CheckpointEntry's.
   std::function<CheckpointEntry()> read;

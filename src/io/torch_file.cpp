@@ -9,6 +9,7 @@
 #include <memory>
 #include <unordered_set>
 
+#include "io/intx_opaque.h"
 #include "io/legacy_weight.h"
 #include "io/pickle_reader.h"
 #include "io/quoted_name.h"
@@ -67,8 +68,12 @@ class EntryReader {
     });
     context_.int4_cpu_order = vote.decide(context_.notes);
     std::vector<TorchEntry> out;
-    for_each(
-        [&](std::string_view fqn, const PickleValue& value) { out.push_back(read(fqn, value)); });
+    for_each([&](std::string_view fqn, const PickleValue& value) {
+      out.push_back(read(fqn, value));
+      if (!is_subclass(value)) return;
+      if (auto bias = read_intx_opaque_bias(TorchObject(value, zip_, fqn)))
+        out.push_back(*std::move(bias));
+    });
     return out;
   }
 
@@ -111,6 +116,7 @@ class EntryReader {
 
   TorchEntry read_subclass(const TorchObject& object) {
     if (auto entry = read_current_class(object)) return *std::move(entry);
+    if (auto entry = read_intx_opaque(object, context_.notes)) return *std::move(entry);
     if (auto entry = read_legacy_class(object, context_)) {
       entry->stored_class = legacy_class_path(object);
       return *std::move(entry);

@@ -217,6 +217,24 @@ TEST_F(TorchFileTest, TurnsTodaysClassesIntoParts) {
   EXPECT_EQ(e.parts->find("qdata").data<std::int8_t>()[3], 4);
 }
 
+TEST_F(TorchFileTest, TurnsSparseFloat8IntoParts) {
+  TorchFileBuilder b;
+  const std::string weight = TorchFileBuilder::object(
+      "torchao.quantization.quantize_.workflows.float8.float8_sparse_2x4_2d_data_2d_metadata_"
+      "tensor",
+      "Float8Sparse2x4_2DData2DMetadataTensor", "bfloat16", {2, 8},
+      {{"qdata", b.float8_tensor({2, 4}, "12345678")},
+       {"sparse_metadata", b.tensor<std::uint8_t>("ByteStorage", {1, 2}, {0x44, 0x44})},
+       {"scale", b.tensor<float>("FloatStorage", {2, 1}, {1, 2})},
+       {"block_size", list({integer(1), integer(8)})},
+       {"act_quant_kwargs", kNone}});
+  const CheckpointEntry e = load(b.file({{"w", weight}})).entry("w");
+  ASSERT_TRUE(e.parts.has_value());
+  EXPECT_EQ(e.parts->class_name, "Float8Sparse2x4_2DData2DMetadataTensor");
+  EXPECT_EQ(e.parts->parts.size(), 3u);
+  EXPECT_EQ(Json::parse(e.parts->attributes)["dtype"]["_data"], "bfloat16");
+}
+
 TEST_F(TorchFileTest, RefusesObjectsThatNoTorchaoWrote) {
   // Lists that share their items expand to 2^40 values.
   TorchFileBuilder b;

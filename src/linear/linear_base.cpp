@@ -101,6 +101,7 @@ LinearReport LinearBase::report() const {
   out.reason = decision.reason;
   if (!impl_->left_plain_reason.empty())
     out.reason += "; left unquantized: " + impl_->left_plain_reason;
+  if (!impl_->notice.empty()) out.reason += "; " + impl_->notice;
   out.weight_class = impl_->weight_class;
   out.weight_detail = impl_->weight_detail;
   out.shape = {output_size_per_partition(), input_size_per_partition()};

@@ -70,6 +70,7 @@ struct LinearBase::Impl {
   std::vector<Piece> pieces;
   std::vector<Tensor> bias_parts;
   std::string left_plain_reason;  ///< Why quantization left a weight plain.
+  std::string notice;             ///< Why a weight is of another class than its config asks for.
 
   bool is_finished = false;
   std::vector<Linear> linears;

@@ -77,6 +77,7 @@ class TorchAOLinearMethod final : public LinearMethodOfDecision {
       QuantizedParam result = quantize_param_data(piece.weight.plain, *decision_.config);
       piece.weight = std::move(result.weight);
       if (!result.reason.empty()) state.left_plain_reason = std::move(result.reason);
+      if (!result.notice.empty()) state.notice = std::move(result.notice);
     }
     state.finish();
   }
@@ -108,8 +109,9 @@ std::unique_ptr<LinearMethod> get_quant_method(const TorchAOConfig& config,
 
 QuantizedParam quantize_param_data(const Tensor& weight, const AOBaseConfig& config) {
   QuantizeOutcome outcome = quantize_tensor(weight, config);
-  if (outcome.weight) return {{Tensor{}, std::move(outcome.weight)}, {}};
-  return {{weight, nullptr}, std::move(outcome.reason)};
+  if (outcome.weight)
+    return {{Tensor{}, std::move(outcome.weight)}, {}, std::move(outcome.notice)};
+  return {{weight, nullptr}, std::move(outcome.reason), {}};
 }
 
 }  // namespace torchao_cpp

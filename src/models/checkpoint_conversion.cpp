@@ -7,6 +7,7 @@
 
 #include "models/conversion.h"
 #include "models/layer_selection.h"
+#include "models/stored_classes.h"
 #include "torchao_cpp/error.h"
 
 /// quantize_model and dequantize_model: a checkpoint in, a checkpoint out, one weight at a time.
@@ -67,6 +68,7 @@ ConvertReport::Row quantize_entry(Conversion& conversion, const CheckpointEntry&
     if (result.weight.quantized) {
       row.weight_class = result.weight.quantized->class_name();
       row.bytes_after = result.weight.quantized->nbytes();
+      if (!result.notice.empty()) row.reason += "; " + result.notice;
       conversion.add_quantized(entry.fqn, result.weight.quantized->to_parts());
       return row;
     }

@@ -84,10 +84,7 @@ DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& option
 
 void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
   const LoadedWeight embedding = load_embedding(config_, build, loader);
-  // Rows are looked up, so a quantized embedding is dequantized once here and held in the compute
-  // dtype.
-  embed_tokens_ =
-      embedding.quantized ? embedding.quantized->dequantize().to(dtype_) : embedding.plain;
+  embed_tokens_.emplace(embedding, dtype_);
   for (std::int64_t i = 0; i < config_.num_layers; ++i) {
     layers_.push_back(load_layer(i, build, loader));
     const Layer& layer = layers_.back();
@@ -150,9 +147,10 @@ void DecoderModel::load_head(const LinearBuild& build, WeightLoader& loader,
 void DecoderModel::count_weights() {
   for (const LinearReport& report : reports_) linear_weight_bytes_ += report.weight_bytes;
   weight_bytes_ = linear_weight_bytes_ + norm_.nbytes();
-  // A plain tied head and the embedding are one tensor.
+  // A plain tied head and the embedding are one tensor. Of a quantized one the head's kernel may
+  // hold a packing of its own.
   const bool is_shared = config_.tie_word_embeddings && reports_.back().weight_class == "Tensor";
-  if (!is_shared) weight_bytes_ += embed_tokens_.nbytes();
+  if (!is_shared) weight_bytes_ += embed_tokens_->nbytes();
   for (const Layer& layer : layers_) {
     weight_bytes_ += layer.input_layernorm.nbytes() + layer.post_attention_layernorm.nbytes() +
                      layer.heads.q_norm.nbytes() + layer.heads.k_norm.nbytes();
@@ -191,7 +189,7 @@ KvCache DecoderModel::make_cache() const {
 void DecoderModel::forward(std::span<const std::int32_t> ids, std::int64_t position,
                            KvCache& cache) noexcept {
   const auto rows = static_cast<std::int64_t>(ids.size());
-  embed_rows(embed_tokens_, ids, hidden_.mutable_bytes());
+  embed_tokens_->apply(ids, hidden_.mutable_bytes());
   for (std::int64_t i = 0; i < config_.num_layers; ++i) run_layer(i, rows, position, cache);
   rms_norm(norm_, config_.rms_norm_eps, hidden_.bytes(), rows, normed_.mutable_bytes());
 }

@@ -15,6 +15,7 @@
 #include "models/model_folder.h"
 #include "models/packed_linear.h"
 #include "models/rotary_embedding.h"
+#include "torchao_cpp/linear.h"
 #include "torchao_cpp/llm.h"
 
 namespace torchao_cpp {
@@ -75,7 +76,7 @@ class DecoderModel {
   std::optional<RotaryEmbedding> rope_;
   std::optional<Attention> attention_;
 
-  Tensor embed_tokens_;  ///< [vocab_size, hidden_size] in the compute dtype.
+  std::optional<Embedding> embed_tokens_;  ///< [vocab_size, hidden_size], as it is stored.
   Tensor norm_;
   std::vector<Layer> layers_;
   std::unique_ptr<LinearBase> lm_head_;

@@ -112,14 +112,6 @@ struct QkvStep {
 
 }  // namespace
 
-void embed_rows(const Tensor& table, std::span<const std::int32_t> ids, void* out) noexcept {
-  const std::int64_t row_bytes = table.shape()[1] * dtype_size_bytes(table.dtype());
-  for (std::size_t i = 0; i < ids.size(); ++i) {
-    std::memcpy(static_cast<std::byte*>(out) + static_cast<std::int64_t>(i) * row_bytes,
-                table.bytes() + ids[i] * row_bytes, static_cast<std::size_t>(row_bytes));
-  }
-}
-
 void rms_norm(const Tensor& weight, float eps, const void* x, std::int64_t rows, void* y) noexcept {
   const std::int64_t n = weight.numel();
   with_element(weight.dtype(), [&](auto e) {

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <span>
 
 #include "models/kv_cache.h"
 #include "models/rotary_embedding.h"
@@ -19,9 +18,6 @@ struct RowView {
   const std::byte* data = nullptr;
   std::int64_t row_stride = 0;
 };
-
-/// out[i] = table[ids[i]]; table [vocab_size, hidden_size], every id in range.
-void embed_rows(const Tensor& table, std::span<const std::int32_t> ids, void* out) noexcept;
 
 /// y = weight * cast(x / sqrt(mean(x^2) + eps)), rows of weight.numel() elements of weight's dtype.
 /// y may be x.

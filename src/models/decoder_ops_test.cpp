@@ -58,14 +58,9 @@ TEST_P(DecoderOps, SiluMulRoundsTheActivationFirst) {
   }
 }
 
-TEST_P(DecoderOps, AddEmbedAndWiden) {
+TEST_P(DecoderOps, AddAndWiden) {
   const DType dtype = GetParam();
-  const Tensor table = ramp(dtype, {6, 3}, 0.0f, 0.25f);
-  const std::vector<std::int32_t> ids{5, 0, 5};
-  Tensor x = Tensor::zeros(dtype, {3, 3});
-  embed_rows(table, ids, x.mutable_bytes());
-  EXPECT_EQ(at(x, 0), at(table, 15));
-  EXPECT_EQ(at(x, 4), at(table, 1));
+  Tensor x = ramp(dtype, {3, 3}, 0.0f, 0.25f).clone();
   const Tensor y = ramp(dtype, {3, 3}, 1.0f, 0.001f);
   const Tensor before = x.clone();
   add_in_place(dtype, x.mutable_bytes(), y.bytes(), 9);

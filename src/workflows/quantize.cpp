@@ -89,7 +89,7 @@ QuantizeOutcome quantize_tensor(const Tensor& weight, const AOBaseConfig& config
   if (type.quantize_tensor == nullptr) throw UnsupportedError(fmt::format("{}: {}", type.name, type.unsupported));
   check_weight(weight, type.name);
   QuantizeResult result = type.quantize_tensor(config, weight);
-  return {std::move(result.weight), std::move(result.reason)};
+  return {std::move(result.weight), std::move(result.reason), std::move(result.notice)};
 }
 
 WeightTensorPtr weight_from_parts(const TensorParts& parts, std::string_view fqn) {

@@ -11,6 +11,7 @@
 #include "workflows/nf4/nf4_workflow.h"
 #include "workflows/nvfp4/nvfp4_workflow.h"
 #include "workflows/prototype/prototype_workflow.h"
+#include "workflows/uintx/uintx_workflow.h"
 
 namespace torchao_cpp {
 namespace {
@@ -23,6 +24,7 @@ constexpr auto kWorkflows = std::to_array<const Workflow*>({
     &kMxWorkflow,
     &kNvfp4Workflow,
     &kNf4Workflow,
+    &kUIntxWorkflow,
     &kPrototypeWorkflow,
 });
 

@@ -22,6 +22,8 @@ constexpr std::array<EnumField, 3> kEnumFields{{
     {"scaling_mode", "ScaleCalculationMode"},
 }};
 
+constexpr std::string_view kNamedTuple = "mm_config";
+
 // Tensors of an entry that are no stored parts: codes is the unpacked weight, for checking a
 // packing.
 constexpr std::string_view kUnpackedCodes = "codes";
@@ -40,13 +42,13 @@ Json value_to_wire(std::string_view field, const Json& value) {
     return is_dtype ? Json{{"_type", "torch.dtype"}, {"_data", value}} : value;
   }
   if (!value.is_object()) return value;
-  // Named tuples come without a type; only one occurs.
-  const std::string type =
-      value.contains("_type") ? value["_type"].get<std::string>() : "Float8MMConfig";
   Json data = Json::object();
   for (const auto& [name, item] : value.items()) {
     if (name != "_type") data[name] = value_to_wire(name, item);
   }
+  // Named tuples come without a type; only one occurs. Other objects without one are plain dicts.
+  if (!value.contains("_type") && field != kNamedTuple) return data;
+  const std::string type = value.value("_type", "Float8MMConfig");
   return Json{{"_type", type}, {"_data", data}};
 }
 

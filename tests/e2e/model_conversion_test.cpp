@@ -122,6 +122,18 @@ TEST(QuantizeModel, KeepsConfigAndTokenizerFiles) {
   EXPECT_FALSE(written.entry("model.embed_tokens.weight").parts.has_value());
 }
 
+TEST(QuantizeModel, SaysWhereOnlyThisLibraryReadsTheResult) {
+  const ScratchFolder out;
+  const auto notices_of = [&](const char* name, const std::string& config) {
+    return quantize_model(base_model("llama1"), out / name, with(config)).notices;
+  };
+  EXPECT_TRUE(notices_of("int8", "int8wo").empty());
+  const auto notices = notices_of(
+      "uintx", R"({"_type": "UIntxWeightOnlyConfig", "_data": {"group_size": 32}})");
+  ASSERT_EQ(notices.size(), 1u);
+  EXPECT_THAT(notices[0], HasSubstr("UIntxBitPackedTensor is in safetensors here"));
+}
+
 TEST(QuantizeModel, LeavesTheHeadAloneUnlessARuleNamesIt) {
   const ScratchFolder scratch;
   quantize_model(base_model("llama"), scratch / "whole", with("int8wo"));

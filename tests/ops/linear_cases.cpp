@@ -21,6 +21,13 @@ const char* kTiles =
 const char* kFloat8Group =
     R"({"_type":"Float8WeightOnlyConfig","_version":2,"_data":{"weight_dtype":{"_type":"torch.dtype","_data":"float8_e5m2"},"granularity":{"_type":"PerGroup","_version":1,"_data":{"group_size":32}}}})";
 
+const char* kUIntx8 =
+    R"({"_type":"UIntxWeightOnlyConfig","_data":{"group_size":null,"bit_width":8}})";
+const char* kUIntx4Dynamic =
+    R"({"_type":"Int8DynamicActivationUIntxWeightConfig","_data":{"group_size":32}})";
+const char* kUIntx8Dynamic =
+    R"({"_type":"Int8DynamicActivationUIntxWeightConfig","_data":{"group_size":null,"bit_width":8}})";
+
 constexpr DType kF32 = DType::kFloat32;
 constexpr DType kF16 = DType::kFloat16;
 constexpr DType kBF16 = DType::kBFloat16;
@@ -48,6 +55,9 @@ const std::vector<LinearCase>& linear_cases() {
       {"mx_weight_only", kMXWeightOnly, kBF16, 1, 32},
       {"nvfp4wo", "nvfp4wo", kBF16, 16, 16},
       {"nf4", "nf4", kF32, 64, 256},
+      {"uintx8wo", kUIntx8, kBF16, 1, 32},
+      {"uintx4_dynamic", kUIntx4Dynamic, kF16, 1, 32},
+      {"uintx8_dynamic", kUIntx8Dynamic, kBF16, 1, 32},
       {"int8dq", "int8dq", kBF16},
       {"int8dq_asym", "int8dq-asym", kF32},
       {"int8dq_tensor", "int8dq-tensor", kF16},

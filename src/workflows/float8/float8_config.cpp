@@ -235,6 +235,28 @@ QuantizeResult quantize_sparse_2d(const Float8DynamicActivationFloat8WeightConfi
   return {Float8Sparse2x4_2DData2DMetadataTensor::from_hp(weight, attributes), {}};
 }
 
+// hipSPARSELt's buffer is private and its numbers are those of dense float8 with one scale: the
+// product of both scales multiplies the sum.
+QuantizeResult quantize_sparse_1d(const Float8DynamicActivationFloat8WeightConfig& c,
+                                  const Tensor& weight) {
+  if (!std::holds_alternative<PerTensor>(c.weight_granularity) ||
+      c.weight_dtype != DType::kFloat8E4M3FN) {
+    throw UnsupportedError(fmt::format(
+        "SPARSE_1D_DATA_1D_METADATA (ROCm) takes PerTensor granularity and float8_e4m3fn weights, "
+        "got {} and {}",
+        to_string(c.weight_granularity), dtype_name(c.weight_dtype)));
+  }
+  Float8Options options;
+  options.granularity = PerTensor{};
+  options.attributes.act_quant_kwargs = activation_kwargs(c);
+  WeightTensorPtr quantized = Float8Tensor::from_hp(weight, options);
+  check_2x4_sparsity(quantized->to_parts().find("qdata"), "SPARSE_1D_DATA_1D_METADATA");
+  return {std::move(quantized),
+          {},
+          "Float8Tensor holds the codes of packing format SPARSE_1D_DATA_1D_METADATA, zeros "
+          "included; its packed form belongs to hipSPARSELt"};
+}
+
 // torchao refuses this config without a GPU that multiplies float8; nothing in the arithmetic needs
 // one.
 QuantizeResult quantize_dynamic(const AOBaseConfig& config, const Tensor& weight) {
@@ -248,13 +270,8 @@ QuantizeResult quantize_dynamic(const AOBaseConfig& config, const Tensor& weight
                     n, k, kAlignment)};
   }
   require_version_2(config);
-  if (c.packing_format == Float8PackingFormat::kSparse1dData1dMetadata) {
-    throw UnsupportedError(
-        fmt::format("{}: packing_format SPARSE_1D_DATA_1D_METADATA is hipSPARSELt's own layout "
-                    "(ROCm only); use "
-                    "SPARSE_2D_DATA_2D_METADATA or PLAIN",
-                    config.type_name()));
-  }
+  if (c.packing_format == Float8PackingFormat::kSparse1dData1dMetadata)
+    return quantize_sparse_1d(c, weight);
   if (c.packing_format == Float8PackingFormat::kSparse2dData2dMetadata)
     return quantize_sparse_2d(c, weight);
   if (std::holds_alternative<PerRow>(c.weight_granularity) && weight.dtype() != DType::kBFloat16) {

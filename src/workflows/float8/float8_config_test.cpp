@@ -150,8 +150,23 @@ TEST(Float8DynamicConfig, SparsePackingWantsAPrunedWeightPerRow) {
             std::string::npos);
   EXPECT_NE(error_of_packing("SPARSE_2D_DATA_2D_METADATA", "null").find("takes PerRow granularity"),
             std::string::npos);
-  EXPECT_NE(error_of_packing("SPARSE_1D_DATA_1D_METADATA", kPerRow).find("ROCm"),
+  EXPECT_NE(error_of_packing("SPARSE_1D_DATA_1D_METADATA", kPerRow).find("takes PerTensor"),
             std::string::npos);
+  EXPECT_NE(error_of_packing("SPARSE_1D_DATA_1D_METADATA", "null").find("prune the weight first"),
+            std::string::npos);
+}
+
+TEST(Float8DynamicConfig, Sparse1dIsDenseFloat8OfTheWholeTensorWithANotice) {
+  Tensor pruned = Tensor::zeros(DType::kBFloat16, {16, 32});
+  for (std::int64_t i = 0; i < pruned.numel(); i += 4)
+    pruned.mutable_data<std::uint16_t>()[i] = 0x3f80;  // 1
+  const auto sparse = dynamic(
+      R"({"packing_format": {"_type": "Float8PackingFormat", "_data": "SPARSE_1D_DATA_1D_METADATA"}})");
+  const QuantizeOutcome outcome = quantize_tensor(pruned, *sparse);
+  EXPECT_NE(outcome.notice.find("SPARSE_1D_DATA_1D_METADATA"), std::string::npos);
+  EXPECT_EQ(outcome.weight->class_name(), "Float8Tensor");
+  EXPECT_TRUE(equal_bytes(outcome.weight->dequantize(),
+                          quantize_tensor(pruned, *dynamic("{}")).weight->dequantize()));
 }
 
 TEST(Float8StaticConfig, NeedsAScale) {

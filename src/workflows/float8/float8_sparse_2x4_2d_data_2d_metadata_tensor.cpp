@@ -70,19 +70,6 @@ int count_nonzero(const std::uint8_t* group) {
   return count;
 }
 
-void check_sparsity(const Tensor& qdata) {
-  const std::int64_t k = qdata.shape()[1];
-  const auto* codes = qdata.data<std::uint8_t>();
-  for (std::int64_t i = 0; i < qdata.numel(); i += kGroup) {
-    const int count = count_nonzero(codes + i);
-    if (count <= 2) continue;
-    throw ShapeError(fmt::format(
-        "{} [{}, {}]: row {} has {} values other than zero in columns {} to {}; 2:4 sparsity "
-        "allows two: prune the weight first",
-        kClassName, qdata.shape()[0], k, i / k, count, i % k, i % k + kGroup - 1));
-  }
-}
-
 Tensor unpack(const Tensor& qdata, const Tensor& metadata, std::int64_t n, std::int64_t k) {
   Tensor dense = Tensor::zeros(DType::kFloat8E4M3FN, {n, k});
   auto* out = dense.mutable_data<std::uint8_t>();
@@ -103,6 +90,19 @@ Tensor unpack(const Tensor& qdata, const Tensor& metadata, std::int64_t n, std::
 }
 
 }  // namespace
+
+void check_2x4_sparsity(const Tensor& qdata, std::string_view name) {
+  const std::int64_t k = qdata.shape()[1];
+  const auto* codes = qdata.data<std::uint8_t>();
+  for (std::int64_t i = 0; i < qdata.numel(); i += kGroup) {
+    const int count = count_nonzero(codes + i);
+    if (count <= 2) continue;
+    throw ShapeError(fmt::format(
+        "{} [{}, {}]: row {} has {} values other than zero in columns {} to {}; 2:4 sparsity "
+        "allows two: prune the weight first",
+        name, qdata.shape()[0], k, i / k, count, i % k, i % k + kGroup - 1));
+  }
+}
 
 const WeightTensorType kFloat8Sparse2x4_2DData2DMetadataTensorType{
     .class_name = kClassName,
@@ -154,7 +154,7 @@ WeightTensorPtr Float8Sparse2x4_2DData2DMetadataTensor::from_hp(
   if (d.k() % kGroup != 0)
     throw ShapeError(
         fmt::format("{} [{}, {}]: K must be a multiple of 4", kClassName, d.n(), d.k()));
-  check_sparsity(d.qdata);
+  check_2x4_sparsity(d.qdata, kClassName);
   return std::make_shared<Float8Sparse2x4_2DData2DMetadataTensor>(std::move(d));
 }
 

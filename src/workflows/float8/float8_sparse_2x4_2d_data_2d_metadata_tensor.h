@@ -46,6 +46,10 @@ class Float8Sparse2x4_2DData2DMetadataTensor final : public WeightTensor {
   Float8Data dense_;
 };
 
+/// Throws ShapeError, naming the first group, where four columns of the float8 codes `qdata` [N, K]
+/// (K a multiple of 4) hold more than two that are not zero. `name` is what asks for 2:4 sparsity.
+void check_2x4_sparsity(const Tensor& qdata, std::string_view name);
+
 extern const WeightTensorType kFloat8Sparse2x4_2DData2DMetadataTensorType;
 
 }  // namespace torchao_cpp

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <string>
 
 #include "config/config_fields.h"
 #include "torchao_cpp/config.h"
@@ -33,12 +34,13 @@ constexpr std::int64_t kFloat8GroupSize = 128;
 
 [[noreturn]] void fail(const std::string& message) { throw ConfigError(message, "validation"); }
 
-[[noreturn]] void refuse_preshuffled(std::string_view config) {
-  throw UnsupportedError(fmt::format(
-      "{}: Int4PreshuffledTensor is the private byte order of one sm90 kernel library, not a "
-      "weight format; use int4_packing_format \"plain\" (same kind of codes)",
-      config));
-}
+// Int4PreshuffledTensor's bytes are the private order of one sm90 kernel library.
+constexpr std::string_view kPreshuffledNotice =
+    "Int4Tensor holds the codes of packing format preshuffled; their order is the kernel's choice "
+    "here";
+constexpr std::string_view kPreshuffledFloat8Notice =
+    "Int4Tensor stands in for packing format preshuffled, which rounds weights and scales to float8 "
+    "first; the order of the codes is the kernel's choice here";
 
 void check_weight_only(ConfigData& data, int /*version*/) {
   const Json& ntile = data.fields["int4_tile_packed_ntile"];
@@ -81,18 +83,21 @@ QuantizeResult quantize_weight_only(const AOBaseConfig& config, const Tensor& we
     case Int4PackingFormat::kPreshuffled:
       break;
   }
-  refuse_preshuffled("Int4WeightOnlyConfig");
+  return {Int4Tensor::from_hp(weight, c.group_size, DType::kBFloat16),
+          {},
+          std::string(kPreshuffledNotice)};
 }
 
 QuantizeResult quantize_float8(const AOBaseConfig& config, const Tensor& weight) {
   const auto c = Float8DynamicActivationInt4WeightConfig::from_data(config.data());
-  if (c.int4_packing_format == Int4PackingFormat::kPreshuffled)
-    refuse_preshuffled("Float8DynamicActivationInt4WeightConfig");
-  if (c.int4_packing_format != Int4PackingFormat::kPlain) {
+  const bool is_preshuffled = c.int4_packing_format == Int4PackingFormat::kPreshuffled;
+  if (!is_preshuffled && c.int4_packing_format != Int4PackingFormat::kPlain) {
     fail(fmt::format("only preshuffled and plain int4_packing_format supported right now, got: {}",
                      printed(config.data().fields["int4_packing_format"])));
   }
-  return {Int4Tensor::from_hp(weight, kFloat8GroupSize, DType::kFloat8E4M3FN), {}};
+  return {Int4Tensor::from_hp(weight, kFloat8GroupSize, DType::kFloat8E4M3FN),
+          {},
+          std::string(is_preshuffled ? kPreshuffledFloat8Notice : "")};
 }
 
 constexpr std::array<const WeightTensorType*, 2> kWeightOnlyClasses{&kInt4TensorType,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workflows/int4/int4_config.h"
 
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
 #include "torchao_cpp/error.h"
@@ -27,8 +28,17 @@ TEST(Int4WeightOnlyConfig, ChoosesTheTensorTypeByPackingFormat) {
             "Int4TilePackedTo4dTensor");
   EXPECT_THROW(quantize_tensor(ones(8, 128), *int4(R"({"int4_packing_format": "plain_int32"})")),
                UnsupportedError);
-  EXPECT_THROW(quantize_tensor(ones(8, 128), *int4(R"({"int4_packing_format": "preshuffled"})")),
-               UnsupportedError);
+}
+
+TEST(Int4WeightOnlyConfig, PreshuffledGivesTheCodesOfPlainWithANotice) {
+  const QuantizeOutcome plain = quantize_tensor(ones(8, 128), *int4("{}"));
+  const QuantizeOutcome shuffled =
+      quantize_tensor(ones(8, 128), *int4(R"({"int4_packing_format": "preshuffled"})"));
+  EXPECT_EQ(plain.notice, "");
+  EXPECT_THAT(shuffled.notice, testing::HasSubstr("packing format preshuffled"));
+  EXPECT_EQ(shuffled.weight->class_name(), "Int4Tensor");
+  EXPECT_TRUE(equal_bytes(shuffled.weight->to_parts().find("qdata"),
+                          plain.weight->to_parts().find("qdata")));
 }
 
 TEST(Int4WeightOnlyConfig, LeavesWeightsWithoutWholeGroupsAloneBeforeAnyOtherCheck) {
@@ -55,7 +65,9 @@ TEST(Float8DynamicActivationInt4WeightConfig, QuantizesThePlainFormInGroupsOf128
   EXPECT_THROW(quantize_tensor(ones(8, 96), *config), ShapeError);
   const auto by_default = config_from_dict(
       R"({"_type": "Float8DynamicActivationInt4WeightConfig", "_version": 1, "_data": {}})");
-  EXPECT_THROW(quantize_tensor(ones(8, 256), *by_default), UnsupportedError);
+  const QuantizeOutcome outcome = quantize_tensor(ones(8, 256), *by_default);  // preshuffled
+  EXPECT_EQ(outcome.weight->class_name(), "Int4Tensor");
+  EXPECT_THAT(outcome.notice, testing::HasSubstr("rounds weights and scales to float8"));
 }
 
 }  // namespace

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <string>
+#include <utility>
 
 #include "config/config_fields.h"
 #include "torchao_cpp/config.h"
@@ -106,6 +108,27 @@ void require_float(std::optional<DType> dtype, std::string_view field) {
   }
 }
 
+// The opaque formats are packings of one kernel library each, of the same codes.
+constexpr std::string_view kOpaqueNotice =
+    "IntxUnpackedToInt8Tensor holds the codes of the opaque packing format; their packing is the "
+    "kernel's choice here";
+
+// What torchao asserts when it packs, but for the machine.
+void check_opaque(const Int8DynamicActivationIntxWeightConfig& c,
+                  const IntxUnpackedToInt8Tensor::Data& data) {
+  if (data.scale.dtype() == DType::kFloat16)
+    throw UnsupportedError("opaque packing formats take bfloat16 or float32 scales, got float16");
+  if (c.intx_packing_format != IntxPackingFormat::kOpaqueAtenKleidiai) return;
+  if (c.weight_dtype != DType::kInt4) {
+    throw UnsupportedError(fmt::format("ATEN target only supports 4-bit, got weight_dtype {}",
+                                       dtype_name(c.weight_dtype)));
+  }
+  if (!is_all_zero(data.zero_point)) {
+    throw UnsupportedError(
+        "ATEN target does not support zeros; use a symmetric weight_mapping_type");
+  }
+}
+
 QuantizeResult quantize_weight_only(const AOBaseConfig& config, const Tensor& weight) {
   check_weight_matrix(weight, "IntxWeightOnlyConfig");
   const auto c = IntxWeightOnlyConfig::from_data(config.data());
@@ -133,13 +156,6 @@ QuantizeResult quantize_dynamic(const AOBaseConfig& config, const Tensor& weight
         "Int8DynamicActivationIntxWeightConfig: act_mapping_type is SYMMETRIC; only ASYMMETRIC "
         "quantizes");
   }
-  if (c.intx_packing_format != IntxPackingFormat::kUnpackedToInt8) {
-    throw UnsupportedError(
-        fmt::format("Int8DynamicActivationIntxWeightConfig: packing format {} is the private "
-                    "layout of one kernel library, not a "
-                    "weight format; use UNPACKED_TO_INT8",
-                    printed(config.data().fields["intx_packing_format"])));
-  }
   require_float(c.weight_scale_dtype, "weight_scale_dtype");
   IntxOptions options;
   options.target_dtype = c.weight_dtype;
@@ -148,7 +164,11 @@ QuantizeResult quantize_dynamic(const AOBaseConfig& config, const Tensor& weight
   options.algorithm = c.intx_choose_qparams_algorithm;
   options.scale_dtype = c.weight_scale_dtype;
   options.int8_asym_per_token = true;
-  return {IntxUnpackedToInt8Tensor::from_hp(weight, options), {}};
+  WeightTensorPtr quantized = IntxUnpackedToInt8Tensor::from_hp(weight, options);
+  if (c.intx_packing_format == IntxPackingFormat::kUnpackedToInt8)
+    return {std::move(quantized), {}};
+  check_opaque(c, static_cast<const IntxUnpackedToInt8Tensor&>(*quantized).data());
+  return {std::move(quantized), {}, std::string(kOpaqueNotice)};
 }
 
 constexpr std::array<const WeightTensorType*, 1> kWeightClasses{&kIntxUnpackedToInt8TensorType};

@@ -76,11 +76,39 @@ TEST(Int8DynamicActivationIntxWeightConfig, SymmetricActivationsParseButDoNotQua
   EXPECT_THROW(quantize_tensor(ones(2, 64), *config), ConfigError);
 }
 
-TEST(Int8DynamicActivationIntxWeightConfig, OpaquePackingIsUnsupported) {
-  const auto config = config_from_dict(wire(
-      "Int8DynamicActivationIntxWeightConfig",
-      R"({"intx_packing_format": {"_type": "IntxPackingFormat", "_data": "OPAQUE_TORCHAO_LOWBIT"}})"));
-  EXPECT_THROW(quantize_tensor(ones(2, 64), *config), UnsupportedError);
+ConfigPtr opaque(std::string_view format, std::string_view dtype, std::string_view mapping) {
+  return config_from_dict(
+      wire("Int8DynamicActivationIntxWeightConfig",
+           R"({"weight_dtype": {"_type": "torch.dtype", "_data": ")" + std::string(dtype) +
+               R"("}, "weight_mapping_type": {"_type": "MappingType", "_data": ")" +
+               std::string(mapping) +
+               R"("}, "intx_packing_format": {"_type": "IntxPackingFormat", "_data": ")" +
+               std::string(format) + R"("}})"));
+}
+
+TEST(Int8DynamicActivationIntxWeightConfig, OpaquePackingGivesTheSameCodesWithANotice) {
+  const Tensor weight = ones(2, 64);
+  const QuantizeOutcome plain =
+      quantize_tensor(weight, *opaque("UNPACKED_TO_INT8", "int4", "SYMMETRIC"));
+  EXPECT_EQ(plain.notice, "");
+  for (const char* format : {"OPAQUE_ATEN_KLEIDIAI", "OPAQUE_TORCHAO_AUTO",
+                             "OPAQUE_TORCHAO_KLEIDIAI", "OPAQUE_TORCHAO_LOWBIT"}) {
+    const QuantizeOutcome outcome = quantize_tensor(weight, *opaque(format, "int4", "SYMMETRIC"));
+    EXPECT_EQ(outcome.weight->describe(), plain.weight->describe());
+    EXPECT_TRUE(equal_bytes(outcome.weight->dequantize(), plain.weight->dequantize()));
+    EXPECT_NE(outcome.notice.find("the opaque packing format"), std::string::npos);
+  }
+}
+
+TEST(Int8DynamicActivationIntxWeightConfig, OpaquePackingRefusesWhatTorchaoAsserts) {
+  const auto refused = [](const ConfigPtr& config, DType dtype) {
+    EXPECT_THROW(quantize_tensor(ones(2, 64).to(dtype), *config), UnsupportedError);
+  };
+  refused(opaque("OPAQUE_ATEN_KLEIDIAI", "int3", "SYMMETRIC"), DType::kFloat32);
+  refused(opaque("OPAQUE_ATEN_KLEIDIAI", "int4", "ASYMMETRIC"), DType::kFloat32);
+  refused(opaque("OPAQUE_TORCHAO_LOWBIT", "int4", "SYMMETRIC"), DType::kFloat16);
+  EXPECT_NO_THROW(
+      quantize_tensor(ones(2, 64), *opaque("OPAQUE_TORCHAO_LOWBIT", "int3", "ASYMMETRIC")));
 }
 
 }  // namespace

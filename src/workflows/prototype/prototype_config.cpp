@@ -25,12 +25,6 @@ constexpr std::array<FieldSpec, 4> kSmoothQuantFields{{
     {"alpha", "0.5"},
     {"use_running_absmax", "false"},
 }};
-constexpr std::array<FieldSpec, 4> kUIntxFields{{
-    {"group_size", "128"},
-    {"bit_width", "4"},
-    {"packing_bitwidth", "null"},
-    {"set_inductor_config", "true"},
-}};
 constexpr std::array<FieldSpec, 2> kGgufFields{{
     {"dtype", R"({"_type": "torch.dtype", "_data": "uint4"})"},
     {"n_blocks_per_superblock", "8"},
@@ -64,29 +58,8 @@ void check_step(ConfigData& data, int /*version*/) {
   step = lower;
 }
 
-bool is_one_of(const Json& value, std::initializer_list<int> numbers) {
-  return std::any_of(numbers.begin(), numbers.end(), [&](int n) { return value == n; });
-}
-
-void check_uintx(ConfigData& data, int /*version*/) {
-  const Json& bit_width = data.fields["bit_width"];
-  const Json& group_size = data.fields["group_size"];
-  const Json& packing = data.fields["packing_bitwidth"];
-  if (!is_one_of(bit_width, {4, 8})) fail(fmt::format("bit_width must be 4 or 8, got {}", printed(bit_width)));
-  if (!group_size.is_null() && !is_one_of(group_size, {32, 64, 128, 256, 512, 1024})) {
-    fail(fmt::format("group_size must be one of [32, 64, 128, 256, 512, 1024, None], got {}", printed(group_size)));
-  }
-  if (bit_width == 8 && !group_size.is_null()) {
-    fail(fmt::format("group_size must be None for bit_width=8, got {}", printed(group_size)));
-  }
-  if (!packing.is_null() && !is_one_of(packing, {8, 16, 32})) {
-    fail(fmt::format("packing_bitwidth must be 8, 16, 32, or None, got {}", printed(packing)));
-  }
-}
-
 constexpr std::string_view kNeedsCalibration =
     "its scaling factors come from calibration data, not from the weight; checkpoints that it made load as weights of the base config";
-constexpr std::string_view kNeedsGemlite = "its weights are packed by gemlite, which runs on CUDA alone";
 constexpr std::string_view kSparsity = "sparsity of the weight, not quantization";
 
 }  // namespace
@@ -112,30 +85,6 @@ const ConfigType kSmoothQuantConfigType{
     .quantize_tensor = nullptr,
     .unsupported = kNeedsCalibration,
     .summary = "a base config with activation outliers moved into the weight",
-    .operation = "",
-};
-
-const ConfigType kUIntxWeightOnlyConfigType{
-    .name = "UIntxWeightOnlyConfig",
-    .version = 1,
-    .declares_version = false,
-    .fields = kUIntxFields,
-    .post_init = &check_uintx,
-    .quantize_tensor = nullptr,
-    .unsupported = kNeedsGemlite,
-    .summary = "4- or 8-bit unsigned weights in gemlite's packing",
-    .operation = "",
-};
-
-const ConfigType kInt8DynamicActivationUIntxWeightConfigType{
-    .name = "Int8DynamicActivationUIntxWeightConfig",
-    .version = 1,
-    .declares_version = false,
-    .fields = kUIntxFields,
-    .post_init = &check_uintx,
-    .quantize_tensor = nullptr,
-    .unsupported = kNeedsGemlite,
-    .summary = "gemlite weights, int8 activations quantized at run time",
     .operation = "",
 };
 

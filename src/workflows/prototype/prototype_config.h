@@ -9,10 +9,6 @@ namespace torchao_cpp {
 extern const ConfigType kAWQConfigType;
 /// A base config applied after moving activation outliers into the weight by calibrated factors.
 extern const ConfigType kSmoothQuantConfigType;
-/// 4- or 8-bit unsigned weights in gemlite's packing.
-extern const ConfigType kUIntxWeightOnlyConfigType;
-/// As above, with int8 activations quantized at run time.
-extern const ConfigType kInt8DynamicActivationUIntxWeightConfigType;
 /// Superblocks of 256 with quantized scales, as llama.cpp's k-quants.
 extern const ConfigType kGGUFWeightOnlyConfigType;
 /// PARQ's stretched affine codes, version 2.

@@ -98,51 +98,6 @@ TEST(CalibratedConfigs, AnErrorInTheBaseConfigSaysWhere) {
       StartsWith("unknown_field: AWQConfig.base_config: "));
 }
 
-class UIntxConfig : public ::testing::TestWithParam<const char*> {
- protected:
-  static std::string with(const std::string& data) { return wire(GetParam(), "{" + data + "}"); }
-};
-
-TEST_P(UIntxConfig, HasTorchaosDefaults) {
-  EXPECT_EQ(
-      fields(with("")).dump(),
-      R"({"group_size":128,"bit_width":4,"packing_bitwidth":null,"set_inductor_config":true})");
-}
-
-TEST_P(UIntxConfig, ChecksTheGroupSize) {
-  for (const char* size : {"32", "64", "128", "256", "512", "1024", "null"}) {
-    EXPECT_EQ(error_of(with(R"("group_size": )" + std::string(size))), "no error") << size;
-  }
-  for (const char* size : {"0", "16", "-32", "33", "2048", R"("32")", "true", "[32]"}) {
-    const std::string error = error_of(with(R"("group_size": )" + std::string(size)));
-    EXPECT_THAT(error, StartsWith("validation: ")) << size;
-    EXPECT_THAT(error, HasSubstr("group_size must be one of")) << size;
-  }
-}
-
-TEST_P(UIntxConfig, EightBitsNeedANullGroupSize) {
-  EXPECT_EQ(error_of(with(R"("bit_width": 8, "group_size": null)")), "no error");
-  EXPECT_THAT(error_of(with(R"("bit_width": 8)")),
-              HasSubstr("group_size must be None for bit_width=8, got 128"));
-}
-
-TEST_P(UIntxConfig, ChecksBitWidthAndPacking) {
-  for (const char* bits : {"2", "0", "16", R"("4")", "null"}) {
-    EXPECT_THAT(error_of(with(R"("bit_width": )" + std::string(bits))),
-                HasSubstr("bit_width must be 4 or 8"))
-        << bits;
-  }
-  for (const char* bits : {"8", "16", "32", "null"}) {
-    EXPECT_EQ(error_of(with(R"("packing_bitwidth": )" + std::string(bits))), "no error") << bits;
-  }
-  EXPECT_THAT(error_of(with(R"("packing_bitwidth": 64)")),
-              HasSubstr("packing_bitwidth must be 8, 16, 32, or None, got 64"));
-}
-
-INSTANTIATE_TEST_SUITE_P(Both, UIntxConfig,
-                         ::testing::Values("UIntxWeightOnlyConfig",
-                                           "Int8DynamicActivationUIntxWeightConfig"));
-
 TEST(PrototypeConfigs, OthersHaveTorchaosDefaults) {
   EXPECT_EQ(fields(wire("GGUFWeightOnlyConfig", "{}")).dump(),
             R"({"dtype":{"_type":"torch.dtype","_data":"uint4"},"n_blocks_per_superblock":8})");
@@ -159,7 +114,7 @@ TEST(PrototypeConfigs, OnlyStretchedIntxDeclaresAVersion) {
     EXPECT_EQ(type->declares_version, type->name == "StretchedIntxWeightConfig") << type->name;
     EXPECT_EQ(type->version, type->declares_version ? 2 : 1) << type->name;
   }
-  EXPECT_THAT(error_of(wire("UIntxWeightOnlyConfig", "{}", 2)),
+  EXPECT_THAT(error_of(wire("GGUFWeightOnlyConfig", "{}", 2)),
               StartsWith("version_not_accepted: "));
   EXPECT_EQ(error_of(wire("StretchedIntxWeightConfig", "{}", 1)), "no error");
 }
@@ -168,7 +123,6 @@ TEST(PrototypeConfigs, UsingOneSaysWhyItCannotBeUsed) {
   const Tensor weight = Tensor::zeros(DType::kBFloat16, {256, 256});
   for (const std::string& json :
        {calibrated("AWQConfig", R"("convert")"), calibrated("SmoothQuantConfig", R"("convert")"),
-        wire("UIntxWeightOnlyConfig", "{}"), wire("Int8DynamicActivationUIntxWeightConfig", "{}"),
         wire("GGUFWeightOnlyConfig", "{}"), wire("StretchedIntxWeightConfig", "{}", 2),
         wire("BlockSparseWeightConfig", "{}"), wire("SemiSparseWeightConfig", "{}")}) {
     const ConfigPtr config = config_from_dict(json);

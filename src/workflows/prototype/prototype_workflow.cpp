@@ -8,11 +8,9 @@
 namespace torchao_cpp {
 namespace {
 
-constexpr std::array<const ConfigType*, 8> kConfigs{
+constexpr std::array<const ConfigType*, 6> kConfigs{
     &kAWQConfigType,
     &kSmoothQuantConfigType,
-    &kUIntxWeightOnlyConfigType,
-    &kInt8DynamicActivationUIntxWeightConfigType,
     &kGGUFWeightOnlyConfigType,
     &kStretchedIntxWeightConfigType,
     &kBlockSparseWeightConfigType,
