@@ -63,7 +63,7 @@ QuantizeResult quantize(const AOBaseConfig& config, const Tensor& weight) {
   return {UIntxBitPackedTensor::from_hp(weight, options), {}};
 }
 
-constexpr std::array<std::string_view, 1> kWeightClasses{"UIntxBitPackedTensor"};
+constexpr std::array<const WeightTensorType*, 1> kWeightClasses{&kUIntxBitPackedTensorType};
 
 }  // namespace
 
