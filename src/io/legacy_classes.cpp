@@ -77,6 +77,10 @@ constexpr auto kLegacyClasses = std::to_array<LegacyClass>({
      .name = "Int4OpaqueTensor",
      .versions = "0.17, 0.18",
      .becomes = {"Int4Tensor"}},
+    {.module = "torchao.quantization",
+     .name = "IntxOpaqueTensor",
+     .versions = "0.18",
+     .becomes = {"IntxUnpackedToInt8Tensor"}},
 
     {.module = "torchao.dtypes.affine_quantized_tensor",
      .name = "AffineQuantizedTensor",

@@ -116,7 +116,10 @@ class EntryReader {
 
   TorchEntry read_subclass(const TorchObject& object) {
     if (auto entry = read_current_class(object)) return *std::move(entry);
-    if (auto entry = read_intx_opaque(object, context_.notes)) return *std::move(entry);
+    if (auto entry = read_intx_opaque(object, context_.notes)) {
+      entry->stored_class = object.class_name();
+      return *std::move(entry);
+    }
     if (auto entry = read_legacy_class(object, context_)) {
       entry->stored_class = legacy_class_path(object);
       return *std::move(entry);
