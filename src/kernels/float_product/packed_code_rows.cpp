@@ -178,10 +178,7 @@ void PackedCodeRows::set_form(const FloatLinear& linear, int lanes) {
   const DType dtype = linear.is_plain() ? linear.plain().dtype() : linear.weight().weight_dtype;
   if (!linear.is_plain()) {
     const int bits = field_bits(linear.weight());
-    const std::int64_t block = linear.weight().block_size[1];
-    const bool has_aligned_blocks =
-        linear.multiplies_codes() || block >= rows_.columns || block % lanes == 0;
-    if (bits != 0 && has_aligned_blocks && codes_fit(linear.weight(), bits))
+    if (bits != 0 && codes_fit(linear.weight(), bits))
       return pack_fields(linear.weight(), bits, lanes);
   }
   rows_.form = *byte_form(dtype);

@@ -113,16 +113,6 @@ inline RowScales read_scales(const CodeRows& w, std::int64_t n, std::int64_t beg
   return {scratch, has_zero ? zeros : nullptr};
 }
 
-/// One scale and zero point, ready to use.
-struct BlockScale {
-  Floats scale;
-  Floats zero;
-
-  BlockScale(const RowScales& scales, std::int64_t block, float factor)
-      : scale(Simd::set1(scales.scale[block] * factor)),
-        zero(Simd::set1(scales.zero == nullptr ? 0.0f : scales.zero[block])) {}
-};
-
 /// Bytes of a plane of fields of `width` bits.
 inline std::int64_t plane_bytes(std::int64_t columns, int width) {
   const std::int64_t group_columns = kLanes * (32 / width);
