@@ -152,7 +152,7 @@ std::vector<BinClassInfo> bin_class_infos() {
   for (const TorchClass& c : kClasses)
     infos.push_back({c.module, c.name, c.versions, {c.name}, {}, {}});
   for (const LegacyClass& c : legacy_classes()) {
-    BinClassInfo& info = infos.emplace_back(c.module, c.name, c.versions);
+    BinClassInfo& info = infos.emplace_back(BinClassInfo{c.module, c.name, c.versions, {}, {}, {}});
     for (const std::string_view name : c.becomes) {
       if (!name.empty()) info.becomes.push_back(name);
     }

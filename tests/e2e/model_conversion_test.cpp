@@ -131,7 +131,7 @@ TEST(QuantizeModel, SaysWhereOnlyThisLibraryReadsTheResult) {
   const auto notices = notices_of(
       "uintx", R"({"_type": "UIntxWeightOnlyConfig", "_data": {"group_size": 32}})");
   ASSERT_EQ(notices.size(), 1u);
-  EXPECT_THAT(notices[0], HasSubstr("UIntxBitPackedTensor is in safetensors here"));
+  EXPECT_THAT(notices[0], HasSubstr("UIntxBitPackedTensor is not among the classes"));
 }
 
 TEST(QuantizeModel, LeavesTheHeadAloneUnlessARuleNamesIt) {
