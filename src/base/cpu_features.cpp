@@ -12,6 +12,8 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace torchao_cpp {
@@ -43,6 +45,14 @@ std::uint64_t enabled_state() noexcept {
   return static_cast<std::uint64_t>(high) << 32 | low;
 }
 
+// Linux saves tiles only for processes that asked. For all threads, those to come included.
+bool asks_for_tiles() noexcept {
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  static const bool is_granted = syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+  return is_granted;
+}
+
 bool machine_has(CpuIsa isa) noexcept {
   constexpr std::uint64_t kYmm = 0x6, kZmm = 0xE6, kTiles = 0x60000;
   const Registers first = cpuid(1);
@@ -60,7 +70,8 @@ bool machine_has(CpuIsa isa) noexcept {
   if (!has_bits(seventh.c, kVnni)) return false;
   if (isa == CpuIsa::kAvx512Vnni) return true;
   constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
-  return has_bits(seventh.d, kAmxBf16 | kAmxTile | kAmxInt8) && has_bits(state, kTiles);
+  return has_bits(seventh.d, kAmxBf16 | kAmxTile | kAmxInt8) && has_bits(state, kTiles) &&
+         asks_for_tiles();
 }
 
 #else

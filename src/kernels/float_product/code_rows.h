@@ -88,10 +88,11 @@ struct FloatProduct {
               std::int64_t m, float* scratch, float* sums) noexcept = nullptr;
   /// Bytes of x [m, K] in the layout of gemm().
   std::int64_t (*packed_x_bytes)(std::int64_t m, std::int64_t columns) noexcept = nullptr;
-  /// Panels of x in that layout; pack_x() makes panel p of them.
+  /// Panels of x in that layout; pack_x() makes panel p of them from x [m, K] in `form`, float32 or
+  /// bfloat16.
   std::int64_t (*x_panels)(std::int64_t m) noexcept = nullptr;
-  void (*pack_x)(const float* x, std::int64_t m, std::int64_t columns, std::int64_t panel,
-                 void* packed) noexcept = nullptr;
+  void (*pack_x)(const void* x, CodeForm form, std::int64_t m, std::int64_t columns,
+                 std::int64_t panel, void* packed) noexcept = nullptr;
   /// sums[m, count] as dot() gives them, from packed x.
   void (*gemm)(const CodeRows& weight, std::int64_t n0, std::int64_t count, const void* packed_x,
                std::int64_t m, float* scratch, float* sums) noexcept = nullptr;

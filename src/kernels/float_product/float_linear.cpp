@@ -154,7 +154,8 @@ std::int64_t FloatLinear::workspace_bytes(std::int64_t m) const noexcept {
   return buffers(m, nullptr).total_bytes;
 }
 
-FloatOperand FloatLinear::prepare(const LinearArgs& args, std::byte* workspace) const noexcept {
+FloatOperand FloatLinear::prepare(const LinearArgs& args, std::byte* workspace,
+                                  bool may_be_bfloat16) const noexcept {
   const Buffers b = buffers(args.m, workspace);
   ActivationView x{args.x, activation_dtype_, args.m, input_size_, input_size_};
   x = scale_activation(x, weight_.act_pre_scale, compute_dtype_, b.scaled);
@@ -175,12 +176,13 @@ FloatOperand FloatLinear::prepare(const LinearArgs& args, std::byte* workspace) 
     default:
       break;
   }
-  if (x.dtype == DType::kFloat32) return {static_cast<const float*>(x.data), nullptr};
+  if (x.dtype == DType::kFloat32) return {static_cast<const float*>(x.data), nullptr, nullptr};
+  if (x.dtype == DType::kBFloat16 && may_be_bfloat16) return {nullptr, nullptr, x.data};
   parallel_for(x.rows, row_grain(x.columns), [&](std::int64_t begin, std::int64_t end) {
     load_floats(x.dtype, x.data, begin * x.columns, (end - begin) * x.columns,
                 b.values + begin * x.columns);
   });
-  return {b.values, nullptr};
+  return {b.values, nullptr, nullptr};
 }
 
 FloatOperand FloatLinear::read_float8_activation(const ActivationView& x,
@@ -191,7 +193,7 @@ FloatOperand FloatLinear::read_float8_activation(const ActivationView& x,
     decode_floats(quant.dtype, b.codes + begin * x.columns, (end - begin) * x.columns,
                   b.values + begin * x.columns);
   });
-  return {b.values, b.row_scale};
+  return {b.values, b.row_scale, nullptr};
 }
 
 // Values are code * block scale, exact in float32; the per-tensor scales of both sides follow the
@@ -207,11 +209,11 @@ FloatOperand FloatLinear::read_nvfp4_activation(const ActivationView& x,
                        DType::kFloat32, b.values, i * kNVFP4BlockSize);
     }
   });
-  if (!rounds_product_) return {b.values, nullptr};
+  if (!rounds_product_) return {b.values, nullptr, nullptr};
   const float weight_scale =
       weight_.per_tensor_scale.defined() ? *weight_.per_tensor_scale.data<float>() : 1.0f;
   std::fill_n(b.row_scale, x.rows, round_to(compute_dtype_, tensor_scale * weight_scale));
-  return {b.values, b.row_scale};
+  return {b.values, b.row_scale, nullptr};
 }
 
 void FloatLinear::read_weight(std::int64_t n, std::int64_t begin, std::int64_t count,

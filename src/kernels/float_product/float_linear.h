@@ -11,8 +11,9 @@ namespace torchao_cpp {
 
 /// The operand of a float product that comes from the activation.
 struct FloatOperand {
-  const float* values = nullptr;     ///< [M, K]
+  const float* values = nullptr;     ///< [M, K]; null where `bfloat16` has them.
   const float* row_scale = nullptr;  ///< [M, K / segment()], multiplies the sums; null = 1.
+  const void* bfloat16 = nullptr;    ///< [M, K]
 };
 
 /// A linear that is one float product, and everything about it except the product itself: how the
@@ -57,8 +58,10 @@ class FloatLinear {
 
   /// Scratch of prepare() for m rows.
   std::int64_t workspace_bytes(std::int64_t m) const noexcept;
-  /// The left operand of args.x, in `workspace` or, where nothing changes, args.x itself.
-  FloatOperand prepare(const LinearArgs& args, std::byte* workspace) const noexcept;
+  /// The left operand of args.x, in `workspace` or, where nothing changes, args.x itself. float32,
+  /// unless `may_be_bfloat16` and bfloat16 is what it is.
+  FloatOperand prepare(const LinearArgs& args, std::byte* workspace,
+                       bool may_be_bfloat16 = false) const noexcept;
 
   /// Right operand: `count` values of weight row n from column `begin`.
   void read_weight(std::int64_t n, std::int64_t begin, std::int64_t count,

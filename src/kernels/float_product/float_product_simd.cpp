@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/cpu_features.h"
@@ -40,9 +42,11 @@ class SimdFloatLinear final : public PackedWeight {
   }
 
   void run(const LinearArgs& args) const noexcept {
+    if (args.m == 0) return;
     const Scratch s = scratch(args.m, args.workspace);
-    const FloatOperand operand = linear_.prepare(args, s.activation);
-    if (args.m <= dot_plan_.rows) return run_dot(args, operand, s);
+    const bool is_dot = args.m <= dot_plan_.rows;
+    const FloatOperand operand = linear_.prepare(args, s.activation, !is_dot);
+    if (is_dot) return run_dot(args, operand, s);
     for (std::int64_t m0 = 0; m0 < args.m; m0 += gemm_plan_.rows)
       run_gemm(args, operand, s, m0, std::min(gemm_plan_.rows, args.m - m0));
   }
@@ -97,9 +101,15 @@ class SimdFloatLinear final : public PackedWeight {
   void run_gemm(const LinearArgs& args, const FloatOperand& operand, const Scratch& s,
                 std::int64_t m0, std::int64_t rows) const noexcept {
     const std::int64_t k = linear_.input_size();
+    const bool is_bfloat16 = operand.bfloat16 != nullptr;
+    const CodeForm form = is_bfloat16 ? CodeForm::kBFloat16 : CodeForm::kFloat32;
+    const void* const x =
+        is_bfloat16
+            ? static_cast<const void*>(static_cast<const std::uint16_t*>(operand.bfloat16) + m0 * k)
+            : operand.values + m0 * k;
     parallel_for(product().x_panels(rows), 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t p = begin; p < end; ++p)
-        product().pack_x(operand.values + m0 * k, rows, k, p, s.packed_x);
+        product().pack_x(x, form, rows, k, p, s.packed_x);
     });
     for_each_panel(linear_.output_size(), gemm_plan_, gemm_slots_,
                    [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
@@ -118,6 +128,16 @@ class SimdFloatLinear final : public PackedWeight {
   std::int64_t gemm_slots_;
 };
 
+// Tiles multiply bfloat16 only.
+Support takes_bfloat16(const LinearProblem& problem) {
+  const FloatLinear linear(problem);
+  if (linear.compute_dtype() != DType::kBFloat16)
+    return Support::no(fmt::format("computes in {}", dtype_name(linear.compute_dtype())));
+  if (linear.is_plain() && linear.plain().dtype() != DType::kBFloat16)
+    return Support::no(fmt::format("the weight is {}", dtype_name(linear.plain().dtype())));
+  return Support::yes();
+}
+
 template <ProductOf kProduct, CpuIsa kIsa>
 LinearKernel simd_kernel(LinearOperation operation) {
   using Packed = SimdFloatLinear<kProduct>;
@@ -128,6 +148,15 @@ LinearKernel simd_kernel(LinearOperation operation) {
 }
 
 }  // namespace
+
+LinearKernel float_product_amx(LinearOperation operation) {
+  LinearKernel kernel = simd_kernel<float_product_amx_functions, CpuIsa::kAmx>(operation);
+  kernel.supports = [](const LinearProblem& problem) {
+    Support support = takes_bfloat16(problem);
+    return support.ok ? SimdFloatLinear<float_product_amx_functions>::supports(problem) : support;
+  };
+  return kernel;
+}
 
 LinearKernel float_product_avx512(LinearOperation operation) {
   return simd_kernel<float_product_avx512_functions, CpuIsa::kAvx512>(operation);

@@ -4,60 +4,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
-#include "base/parallel.h"
 #include "core/float_formats.h"
 #include "core/float_runs.h"
+#include "kernels/code_planes.h"
 
 namespace torchao_cpp {
 namespace {
-
-// Planes of a code of `bits` bits, widest first, with the bit of the code that each begins at.
-struct Plane {
-  int width = 0;
-  int first_bit = 0;
-  std::int64_t offset_bytes = 0;  ///< In a row.
-};
-
-struct Planes {
-  std::vector<Plane> planes;
-  std::int64_t row_bytes = 0;
-};
-
-Planes planes_of(int bits, int lanes, std::int64_t columns) {
-  Planes out;
-  int first_bit = 0;
-  for (const int width : {4, 2, 1}) {
-    if ((bits & width) == 0) continue;
-    out.planes.push_back({width, first_bit, out.row_bytes});
-    first_bit += width;
-    const std::int64_t group = std::int64_t{lanes} * (32 / width);
-    out.row_bytes += (columns + group - 1) / group * lanes * 4;
-  }
-  return out;
-}
-
-// ORs one row's codes, one a byte, into its zeroed planes.
-void pack_row(const Planes& layout, int lanes, const std::uint8_t* codes, std::int64_t columns,
-              std::byte* row) noexcept {
-  for (const Plane& plane : layout.planes) {
-    const std::int64_t fields = 32 / plane.width;
-    const std::uint32_t mask = (1u << plane.width) - 1u;
-    auto* words = reinterpret_cast<std::uint32_t*>(row + plane.offset_bytes);
-    for (std::int64_t k = 0; k < columns; k += lanes) {
-      const std::int64_t j = k / lanes;
-      std::uint32_t* group = words + j / fields * lanes;
-      const int shift = static_cast<int>(j % fields) * plane.width;
-      const std::int64_t count = std::min<std::int64_t>(lanes, columns - k);
-      for (std::int64_t l = 0; l < count; ++l)
-        group[l] |= (static_cast<std::uint32_t>(codes[k + l]) >> plane.first_bit & mask) << shift;
-    }
-  }
-}
 
 bool is_four_bit_float(const QuantizedWeight& w) {
   return w.codebook.defined() || w.weight_dtype == DType::kFloat4E2M1FNx2;
@@ -68,21 +24,6 @@ int field_bits(const QuantizedWeight& w) {
   if (is_four_bit_float(w)) return 4;
   const std::optional<int> bits = signed_int_bits(w.weight_dtype);
   return bits && *bits < 8 ? *bits : 0;
-}
-
-// Whether codes stored one a byte are all of `bits` bits; a file may hold others.
-bool codes_fit(const QuantizedWeight& w, int bits) {
-  if (w.codes_per_byte == 2) return true;
-  const auto* codes = w.qdata.data<std::int8_t>();
-  const int low = -(1 << (bits - 1));
-  const int high = (1 << (bits - 1)) - 1;
-  std::atomic<bool> fits{true};
-  parallel_for(w.qdata.numel(), std::int64_t{1} << 20, [&](std::int64_t begin, std::int64_t end) {
-    bool ok = true;
-    for (std::int64_t i = begin; i < end; ++i) ok &= codes[i] >= low && codes[i] <= high;
-    if (!ok) fits.store(false, std::memory_order_relaxed);
-  });
-  return fits.load();
 }
 
 std::optional<CodeForm> byte_form(DType dtype) {
@@ -160,9 +101,10 @@ Support PackedCodeRows::supports(const FloatLinear& linear, int lanes) {
     return Support::no(
         fmt::format("blocks of {} columns are no multiple of {}", columns, lanes));
   }
-  if (bits == 0 && w.zero_point_domain != ZeroPointDomain::kNone &&
+  const bool is_whole_bytes = bits == 0 || (!is_four_bit_float(w) && !int_codes_fit(w, bits));
+  if (is_whole_bytes && w.zero_point_domain != ZeroPointDomain::kNone &&
       (w.zero_point_domain == ZeroPointDomain::kFloat || !signed_int_bits(w.weight_dtype)))
-    return Support::no("zero points are floats");
+    return Support::no("codes of whole bytes with zero points that are floats");
   return Support::yes();
 }
 
@@ -178,7 +120,7 @@ void PackedCodeRows::set_form(const FloatLinear& linear, int lanes) {
   const DType dtype = linear.is_plain() ? linear.plain().dtype() : linear.weight().weight_dtype;
   if (!linear.is_plain()) {
     const int bits = field_bits(linear.weight());
-    if (bits != 0 && codes_fit(linear.weight(), bits))
+    if (bits != 0 && int_codes_fit(linear.weight(), bits))
       return pack_fields(linear.weight(), bits, lanes);
   }
   rows_.form = *byte_form(dtype);
@@ -191,9 +133,9 @@ void PackedCodeRows::pack_fields(const QuantizedWeight& w, int bits, int lanes) 
   rows_.form = CodeForm::kFields;
   rows_.bits = bits;
   rows_.lanes = lanes;
-  const Planes layout = planes_of(bits, lanes, rows_.columns);
-  rows_.row_bytes = layout.row_bytes;
-  codes_ = Tensor::zeros(DType::kUInt8, {rows_.rows, layout.row_bytes});
+  const CodePlanes layout(bits, lanes, 4, rows_.columns);
+  rows_.row_bytes = layout.row_bytes();
+  codes_ = Tensor::zeros(DType::kUInt8, {rows_.rows, layout.row_bytes()});
   rows_.codes = codes_.bytes();
 
   const bool is_signed = !is_four_bit_float(w);
@@ -209,30 +151,7 @@ void PackedCodeRows::pack_fields(const QuantizedWeight& w, int bits, int lanes) 
       rows_.code_values[i] = static_cast<float>(code - offset);
     }
   }
-  const auto* from = w.qdata.data<std::uint8_t>();
-  std::byte* to = codes_.mutable_bytes();
-  const std::int64_t columns = rows_.columns;
-  parallel_for(rows_.rows, 16, [&](std::int64_t begin, std::int64_t end) {
-    std::vector<std::uint8_t> codes(static_cast<std::size_t>(columns));
-    const auto flip = static_cast<std::uint8_t>(offset);
-    const auto mask = static_cast<std::uint8_t>((1 << bits) - 1);
-    for (std::int64_t n = begin; n < end; ++n) {
-      // Two's complement to offset binary: the top bit turns over.
-      if (w.codes_per_byte == 2) {
-        const std::uint8_t* row = from + n * (columns / 2);
-        for (std::int64_t k = 0; k < columns / 2; ++k) {
-          codes[static_cast<std::size_t>(2 * k)] = static_cast<std::uint8_t>((row[k] & 15) ^ flip);
-          codes[static_cast<std::size_t>(2 * k + 1)] =
-              static_cast<std::uint8_t>((row[k] >> 4) ^ flip);
-        }
-      } else {
-        const std::uint8_t* row = from + n * columns;
-        for (std::int64_t k = 0; k < columns; ++k)
-          codes[static_cast<std::size_t>(k)] = static_cast<std::uint8_t>((row[k] ^ flip) & mask);
-      }
-      pack_row(layout, lanes, codes.data(), columns, to + n * layout.row_bytes);
-    }
-  });
+  pack_code_planes(w, bits, layout, offset, codes_.mutable_bytes());
 }
 
 void PackedCodeRows::set_scales(const FloatLinear& linear) {

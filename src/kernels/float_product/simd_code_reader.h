@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "kernels/float_product/code_rows.h"
+#include "kernels/simd/row_helpers.h"
 
 namespace torchao_cpp {
 namespace {
@@ -15,15 +16,6 @@ using Floats = Simd::Floats;
 constexpr int kLanes = Simd::kLanes;
 /// Vectors of one step of a row; sinks may keep a sum for each.
 constexpr int kUnroll = 4;
-
-// Sinks keep sums in registers, which only works when everything between them and the loop is
-// inlined.
-#define TORCHAO_CPP_ALWAYS_INLINE [[gnu::always_inline]] inline
-
-constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
-constexpr std::int64_t rounded_up(std::int64_t v, std::int64_t unit) {
-  return (v + unit - 1) / unit * unit;
-}
 
 TORCHAO_CPP_ALWAYS_INLINE Floats rounded(ValueRounding rounding, Floats v) {
   switch (rounding) {

@@ -106,24 +106,42 @@ std::int64_t packed_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
   return x_panels(m) * kPanel * columns * static_cast<std::int64_t>(sizeof(float));
 }
 
-void pack_x(const float* x, std::int64_t m, std::int64_t columns, std::int64_t panel,
-            void* packed) noexcept {
-  float* out = static_cast<float*>(packed) + panel * kPanel * columns;
+template <CodeForm kForm>
+void pack_panel(const std::byte* x, std::int64_t m, std::int64_t columns, std::int64_t panel,
+                float* out) {
+  constexpr std::int64_t kBytes = code_bytes<kForm>();
   for (int half = 0; half < 2; ++half) {
     const std::int64_t m0 = panel * kPanel + half * kLanes;
     for (std::int64_t k = 0; k < columns; k += kLanes) {
       const std::int64_t count = smaller(kLanes, columns - k);
       Floats v[kLanes];
       for (int i = 0; i < kLanes; ++i) {
-        const float* from = x + (m0 + i) * columns + k;
-        v[i] = m0 + i >= m ? Simd::zero()
-               : count == kLanes ? Simd::load(from)
-                                 : Simd::load_first(from, count);
+        const std::byte* from = x + ((m0 + i) * columns + k) * kBytes;
+        if (m0 + i >= m) {
+          v[i] = Simd::zero();
+        } else if (count == kLanes) {
+          v[i] = load_codes<kForm>(from);
+        } else {
+          alignas(64) std::byte rest[kLanes * 4] = {};
+          std::memcpy(rest, from, static_cast<std::size_t>(count * kBytes));
+          v[i] = load_codes<kForm>(rest);
+        }
       }
       Simd::transpose(v);
       for (std::int64_t i = 0; i < count; ++i)
         Simd::store(out + (k + i) * kPanel + half * kLanes, v[i]);
     }
+  }
+}
+
+void pack_x(const void* x, CodeForm form, std::int64_t m, std::int64_t columns,
+            std::int64_t panel, void* packed) noexcept {
+  const auto* from = static_cast<const std::byte*>(x);
+  float* to = static_cast<float*>(packed) + panel * kPanel * columns;
+  if (form == CodeForm::kBFloat16) {
+    pack_panel<CodeForm::kBFloat16>(from, m, columns, panel, to);
+  } else {
+    pack_panel<CodeForm::kFloat32>(from, m, columns, panel, to);
   }
 }
 
@@ -220,7 +238,7 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
   });
 }
 
-constexpr FloatProduct kFloatProduct{kLanes,         kDotRows, kGemmBlock, dot_scratch,
+[[maybe_unused]] constexpr FloatProduct kFloatProduct{kLanes,         kDotRows, kGemmBlock, dot_scratch,
                                      gemm_scratch,   dot,      packed_x_bytes, x_panels,
                                      pack_x,         gemm};
 

@@ -13,4 +13,16 @@ LinearKernel int8_product_ref(LinearOperation operation);
 /// oneDNN's int8 product on panels of weight rows.
 LinearKernel int8_product_onednn(LinearOperation operation);
 
+#if defined(__x86_64__)
+/// Our own, for one instruction set each; codes are read where they lie.
+LinearKernel int8_product_avx2(LinearOperation operation);
+LinearKernel int8_product_avx512_vnni(LinearOperation operation);
+LinearKernel int8_product_amx(LinearOperation operation);
+
+/// int8 activations times codes of 1 to 7 bits, in integers within each group: fewer roundings than
+/// torchao's CPU path, which multiplies floats. "avx512_vnni" and "amx_int8".
+LinearKernel intx_product_avx512_vnni();
+LinearKernel intx_product_amx();
+#endif
+
 }  // namespace torchao_cpp

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// x as products of bytes in tiles take it: few rows as simd_packed_x.h has them; many as right
+// operands, [16 rows of x][K / 64][16][16 rows of x][4].
+
+#include "kernels/int8_product/simd_packed_x.h"
+#include "kernels/simd/amx_tiles.h"
+
+namespace torchao_cpp {
+namespace {
+
+struct AmxPackedX {
+  static std::int64_t tiles(std::int64_t columns) { return (columns + kBytes - 1) / kBytes; }
+  /// Sums are made in blocks of two tiles.
+  static std::int64_t padded_rows(std::int64_t m) { return rounded_up(m, 2 * kAmxRows); }
+
+  static std::int64_t packed_bytes(std::int64_t m, std::int64_t columns) noexcept {
+    return m <= kDotRows ? m * dot_stride(columns)
+                         : padded_rows(m) / kAmxRows * tiles(columns) * kAmxBytes;
+  }
+  static std::int64_t units(std::int64_t m) noexcept {
+    return m <= kDotRows ? m : padded_rows(m) / kAmxRows;
+  }
+  static void pack(const std::int8_t* x, std::int64_t m, std::int64_t columns, std::int64_t unit,
+                   std::byte* packed) noexcept {
+    if (m <= kDotRows) return pack_dot_row(x, columns, unit, packed);
+    std::byte* out = packed + unit * tiles(columns) * kAmxBytes;
+    for (std::int64_t k = 0; k < columns; k += kBytes, out += kAmxBytes) {
+      // A tile is the transpose of 16 rows of 16 quads.
+      Simd::Floats v[kAmxRows];
+      const std::int64_t count = smaller(kBytes, columns - k);
+      for (int r = 0; r < kAmxRows; ++r) {
+        const std::int64_t row = unit * kAmxRows + r;
+        const std::int8_t* from = x + row * columns + k;
+        Bytes codes = SimdBytes::zero();
+        if (row < m && count == kBytes) codes = shifted_x(SimdBytes::load(from));
+        if (row < m && count < kBytes)
+          codes = SimdBytes::keep_first(shifted_x(SimdBytes::load_first(from, count)), count);
+        v[r] = _mm512_castsi512_ps(codes);
+      }
+      Simd::transpose(v);
+      for (int r = 0; r < kAmxRows; ++r)
+        SimdBytes::store(out + r * kAmxRowBytes, _mm512_castps_si512(v[r]));
+    }
+  }
+};
+
+}  // namespace
+}  // namespace torchao_cpp

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// The functions of an IntxProduct, for instruction sets whose vectors multiply bytes. Many rows of x:
+// weight rows are taken apart block by block into signed bytes, and multiplied there with all of x.
+
+#include "kernels/int8_product/simd_intx_product.h"
+#include "kernels/int8_product/simd_packed_x.h"
+
+namespace torchao_cpp {
+namespace {
+
+// Integer and float sums of a tile are both in registers.
+using Panels = XPanels<2>;
+constexpr int kIntxTileRows = SimdBytes::kTileRows4 != 0 ? 6 : 2;
+constexpr std::int64_t kIntxBlock = 48;
+// Columns at a time.
+constexpr std::int64_t kIntxColumns = 512;
+static_assert(kIntxColumns % kRoundColumns == 0);
+
+struct IntxScratch {
+  std::int8_t* weight;  ///< [kIntxBlock][kIntxColumns]
+  float* sums;          ///< [kIntxBlock][padded rows of x]
+};
+
+IntxScratch intx_scratch_at(std::byte* base) {
+  return {reinterpret_cast<std::int8_t*>(base),
+          reinterpret_cast<float*>(base + kIntxBlock * kIntxColumns)};
+}
+
+/// Whole vectors, or halves where the next one may begin with the second.
+bool takes_groups(std::int64_t group_columns) noexcept {
+  return group_columns % kBytes == 0 || (kBytes == 64 && group_columns == 32);
+}
+
+std::int64_t intx_scratch_bytes(std::int64_t m, std::int64_t) noexcept {
+  if (m <= kDotRows) return 0;
+  return kIntxBlock * kIntxColumns + kIntxBlock * Panels::padded_rows(m) * 4;
+}
+
+// sums [kRows][kVectors lanes] += columns k0 .. k1 of w (whose rows, from k0 on, are kIntxColumns
+// apart) times x, which begins at column k0; n: the first of the rows.
+template <int kRows, int kVectors>
+[[gnu::noinline]] void intx_tile(const IntxRows& weight, std::int64_t n, const std::int8_t* w,
+                                 const std::byte* x, std::int64_t k0, std::int64_t k1,
+                                 float* sums, std::int64_t sum_stride) {
+  Floats total[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v)
+      total[r][v] = Simd::load(sums + r * sum_stride + v * kIntLanes);
+  for (std::int64_t k = k0; k < k1;) {
+    const std::int64_t group = weight.groups == 1 ? 0 : k / weight.group_columns;
+    const std::int64_t end =
+        weight.groups == 1 ? k1 : smaller(k1, (group + 1) * weight.group_columns);
+    Ints acc[kRows][kVectors];
+    for (int r = 0; r < kRows; ++r)
+      for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::zero();
+    // Past the last column both operands are padded: x with 0.
+    for (; k < end; k += 4) {
+      Bytes xk[kVectors];
+      for (int v = 0; v < kVectors; ++v)
+        xk[v] = SimdBytes::load(x + (k - k0) * kVectors * kIntLanes + v * kBytes);
+#pragma GCC unroll 6
+      for (int r = 0; r < kRows; ++r) {
+        std::int32_t four;
+        std::memcpy(&four, w + r * kIntxColumns + k - k0, 4);
+        const Bytes wk = SimdBytes::repeat4(four);
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::dot4(acc[r][v], xk[v], wk);
+      }
+    }
+#pragma GCC unroll 6
+    for (int r = 0; r < kRows; ++r) {
+      const Floats scale = Simd::set1(scale_at(weight, (n + r) * weight.groups + group));
+      for (int v = 0; v < kVectors; ++v)
+        total[r][v] = Simd::fma(SimdBytes::to_floats(acc[r][v]), scale, total[r][v]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVectors; ++v)
+      Simd::store(sums + r * sum_stride + v * kIntLanes, total[r][v]);
+}
+
+template <int kVectors>
+void intx_gemm(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
+               std::int64_t m, const IntxScratch& s) {
+  constexpr std::int64_t kPanelRows = kVectors * kIntLanes;
+  const std::int64_t stride = Panels::padded_rows(m);
+  const std::int64_t quads = (w.columns + 3) / 4;
+  for (std::int64_t i = 0; i < count * stride; i += kIntLanes)
+    Simd::store(s.sums + i, Simd::zero());
+  for (std::int64_t k0 = 0; k0 < w.columns; k0 += kIntxColumns) {
+    const std::int64_t k1 = smaller(w.columns, k0 + kIntxColumns);
+    with_bits(w.bits, [&]<int kBits>() {
+      for (std::int64_t i = 0; i < count; ++i) {
+        read_intx<kBits>(w, n0 + i, k0, k1, [&](std::int64_t vector, Bytes codes) {
+          SimdBytes::store(s.weight + i * kIntxColumns + vector * kBytes - k0, codes);
+        });
+      }
+    });
+    for (std::int64_t p = 0; p < stride / kPanelRows; ++p) {
+      const std::byte* xp = x + (p * quads + k0 / 4) * kPanelRows * 4;
+      float* out = s.sums + p * kPanelRows;
+      std::int64_t r = 0;
+      for (; r + kIntxTileRows <= count; r += kIntxTileRows)
+        intx_tile<kIntxTileRows, kVectors>(w, n0 + r, s.weight + r * kIntxColumns, xp, k0, k1,
+                                           out + r * stride, stride);
+      for (; r < count; ++r)
+        intx_tile<1, kVectors>(w, n0 + r, s.weight + r * kIntxColumns, xp, k0, k1,
+                               out + r * stride, stride);
+    }
+  }
+}
+
+void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
+                   const std::int8_t* x_zero, std::int64_t m, std::byte* scratch,
+                   float* sums) noexcept {
+  if (m <= kDotRows) return intx_dot(w, n0, count, x, x_zero, m, sums);
+  const IntxScratch s = intx_scratch_at(scratch);
+  if (Panels::vectors(m) == 1) {
+    intx_gemm<1>(w, n0, count, x, m, s);
+  } else {
+    intx_gemm<2>(w, n0, count, x, m, s);
+  }
+  transpose_intx_sums(w, n0, count, s.sums, Panels::padded_rows(m), x_zero, m, sums);
+}
+
+constexpr IntxProduct kIntxProduct{kBytes,        kIntxBlock,   takes_groups,
+                                   Panels::packed_bytes, Panels::units, Panels::pack,
+                                   intx_scratch_bytes,   intx_multiply};
+
+}  // namespace
+}  // namespace torchao_cpp

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Small functions for files compiled for one instruction set, in whose unnamed namespace they live.
+
+#include <cstdint>
+
+namespace torchao_cpp {
+namespace {
+
+// Loops keep sums in registers, which only works when everything inside them is inlined.
+#define TORCHAO_CPP_ALWAYS_INLINE [[gnu::always_inline]] inline
+
+constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
+constexpr std::int64_t rounded_up(std::int64_t v, std::int64_t unit) {
+  return (v + unit - 1) / unit * unit;
+}
+inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+
+}  // namespace
+}  // namespace torchao_cpp
