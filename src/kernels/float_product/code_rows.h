@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/epilogue.h"
+
 namespace torchao_cpp {
 
 /// How one row of codes lies in memory.
@@ -18,9 +20,6 @@ enum class CodeForm : std::uint8_t {
   kFloat6E3M2,  ///< One code a byte.
   kFields,      ///< 1 to 7 bits, packed at their true width; see below.
 };
-
-/// What a code is rounded to when it is scaled.
-enum class ValueRounding : std::uint8_t { kNone, kBFloat16, kFloat16 };
 
 /// What the zero points of CodeRows mean.
 enum class CodeZero : std::uint8_t {
@@ -61,7 +60,7 @@ struct CodeRows {
 
   bool is_scaled = false;  ///< False: values are the bare codes.
   CodeZero zero_kind = CodeZero::kNone;
-  ValueRounding rounding = ValueRounding::kNone;
+  ValueRounding rounding = ValueRounding::kNone;  ///< Of a scaled code.
   std::int64_t block_rows = 1;
   std::int64_t block_columns = 0;
   std::int64_t blocks_per_row = 1;
@@ -96,6 +95,7 @@ struct FloatProduct {
   /// sums[m, count] as dot() gives them, from packed x.
   void (*gemm)(const CodeRows& weight, std::int64_t n0, std::int64_t count, const void* packed_x,
                std::int64_t m, float* scratch, float* sums) noexcept = nullptr;
+  FinishSums finish = nullptr;
 };
 
 }  // namespace torchao_cpp

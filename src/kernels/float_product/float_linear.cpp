@@ -310,6 +310,16 @@ float FloatLinear::segment_scale(const FloatOperand& operand, std::int64_t m, st
   return operand.row_scale[m * segments + s] * weight_scale;
 }
 
+Epilogue FloatLinear::epilogue() const noexcept {
+  Epilogue e;
+  e.compute = rounding_to(compute_dtype_);
+  e.output = rounding_to(activation_dtype_);
+  e.rounds_sum = rounds_product_;
+  e.rounds_before_bias = rounds_before_bias_;
+  if (!column_scale_.empty()) e.column_scale = column_scale_.data();
+  return e;
+}
+
 void FloatLinear::finish(const LinearArgs& args, const FloatOperand& operand, std::int64_t m0,
                          std::int64_t rows, std::int64_t n0, std::int64_t columns,
                          const float* sums) const noexcept {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/epilogue.h"
 #include "kernels/linear_kernel.h"
 
 namespace torchao_cpp {
@@ -71,6 +72,8 @@ class FloatLinear {
   float segment_scale(const FloatOperand& operand, std::int64_t m, std::int64_t n,
                       std::int64_t s) const noexcept;
 
+  /// What finish() does, for kernels that do it themselves. Valid as long as this.
+  Epilogue epilogue() const noexcept;
   /// y of rows [m0, m0 + rows) and outputs [n0, n0 + columns) from sums [rows, columns].
   void finish(const LinearArgs& args, const FloatOperand& operand, std::int64_t m0,
               std::int64_t rows, std::int64_t n0, std::int64_t columns,

@@ -166,8 +166,9 @@ void amx_gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void
   });
 }
 
-constexpr FloatProduct kAmxProduct{kLanes,     kDotRows,    kBlockRows, dot_scratch, amx_scratch,
-                                   dot,        amx_x_bytes, amx_panels, amx_pack_x,  amx_gemm};
+constexpr FloatProduct kAmxProduct{kLanes,      kDotRows,   kBlockRows, dot_scratch,
+                                   amx_scratch, dot,        amx_x_bytes, amx_panels,
+                                   amx_pack_x,  amx_gemm,   finish_sums};
 
 }  // namespace
 

@@ -94,7 +94,7 @@ class SimdFloatLinear final : public PackedWeight {
                      float* sums = s.sums + slot * s.sum_floats;
                      product().dot(rows_.rows(), n0, columns, operand.values, args.m,
                                    s.product + slot * s.product_floats, sums);
-                     linear_.finish(args, operand, 0, args.m, n0, columns, sums);
+                     finish(args, operand, {sums, 0, args.m, n0, columns});
                    });
   }
 
@@ -116,8 +116,14 @@ class SimdFloatLinear final : public PackedWeight {
                      float* sums = s.sums + slot * s.sum_floats;
                      product().gemm(rows_.rows(), n0, columns, s.packed_x, rows,
                                     s.product + slot * s.product_floats, sums);
-                     linear_.finish(args, operand, m0, rows, n0, columns, sums);
+                     finish(args, operand, {sums, m0, rows, n0, columns});
                    });
+  }
+
+  void finish(const LinearArgs& args, const FloatOperand& operand,
+              const SumBlock& block) const noexcept {
+    product().finish(linear_.epilogue(),
+                     {operand.row_scale, nullptr, args.bias, args.y, args.y_stride}, block);
   }
 
   FloatLinear linear_;

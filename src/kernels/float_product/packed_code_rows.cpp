@@ -64,18 +64,13 @@ Tensor narrowed(const std::vector<float>& values, bool as_bfloat16) {
   return out;
 }
 
-ValueRounding rounding_of(DType dtype) noexcept {
-  if (dtype == DType::kBFloat16) return ValueRounding::kBFloat16;
-  return dtype == DType::kFloat16 ? ValueRounding::kFloat16 : ValueRounding::kNone;
-}
-
 // The roundings of a dequantized value, first to the weight's dtype, then to that of the product,
 // as one; nullopt when both are needed.
 std::optional<ValueRounding> one_rounding(const FloatLinear& linear) {
-  const ValueRounding first = rounding_of(linear.value_dtype());
+  const ValueRounding first = rounding_to(linear.value_dtype());
   const bool rounds_again = linear.weight().dtype != linear.compute_dtype();
   const ValueRounding second =
-      rounds_again ? rounding_of(linear.compute_dtype()) : ValueRounding::kNone;
+      rounds_again ? rounding_to(linear.compute_dtype()) : ValueRounding::kNone;
   if (second == ValueRounding::kNone || first == second) return first;
   if (first == ValueRounding::kNone) return second;
   return std::nullopt;

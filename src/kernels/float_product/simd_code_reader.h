@@ -7,7 +7,7 @@
 #include <cstring>
 
 #include "kernels/float_product/code_rows.h"
-#include "kernels/simd/row_helpers.h"
+#include "kernels/simd/simd_epilogue.h"
 
 namespace torchao_cpp {
 namespace {
@@ -16,17 +16,6 @@ using Floats = Simd::Floats;
 constexpr int kLanes = Simd::kLanes;
 /// Vectors of one step of a row; sinks may keep a sum for each.
 constexpr int kUnroll = 4;
-
-TORCHAO_CPP_ALWAYS_INLINE Floats rounded(ValueRounding rounding, Floats v) {
-  switch (rounding) {
-    case ValueRounding::kBFloat16:
-      return Simd::round_bfloat16(v);
-    case ValueRounding::kFloat16:
-      return Simd::round_float16(v);
-    default:
-      return v;
-  }
-}
 
 /// Bytes of a code that is whole bytes.
 template <CodeForm kForm>

@@ -18,8 +18,10 @@ struct DotSink {
   Floats sums[kM][kSums];
 
   TORCHAO_CPP_ALWAYS_INLINE DotSink(const float* first, std::int64_t stride, std::int64_t m) {
+    TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i) {
       x[i] = first + smaller(i, m - 1) * stride;
+      TORCHAO_CPP_UNROLL
       for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
     }
   }
@@ -27,15 +29,18 @@ struct DotSink {
   template <int kStep>
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Floats w) {
     constexpr int kU = kStep % kSums;
+    TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i) sums[i][kU] = Simd::fma(w, Simd::load(x[i] + k), sums[i][kU]);
   }
   TORCHAO_CPP_ALWAYS_INLINE void step_first(std::int64_t k, Floats w, std::int64_t count) {
+    TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i)
       sums[i][0] = Simd::fma(w, Simd::load_first(x[i] + k, count), sums[i][0]);
   }
 
   float sum(int i) const {
     Floats total = sums[i][0];
+    TORCHAO_CPP_UNROLL
     for (int u = 1; u < kSums; ++u) total = Simd::add(total, sums[i][u]);
     return Simd::sum(total);
   }
@@ -72,9 +77,12 @@ template <typename Codes, int kM>
       const RowScales scales = read_scales(w, n0 + i, k0, k1, scratch);
       DotSink<kM> sink(x, w.columns, m);
       Codes::read(w, scales, n0 + i, k0, k1, ahead, sink);
-      for (int r = 0; r < kM && r < m; ++r) {
-        float& sum = sums[r * count + i];
-        sum = k0 == 0 ? sink.sum(r) : sum + sink.sum(r);
+      TORCHAO_CPP_UNROLL
+      for (int r = 0; r < kM; ++r) {
+        if (r < m) {
+          float& sum = sums[r * count + i];
+          sum = k0 == 0 ? sink.sum(r) : sum + sink.sum(r);
+        }
       }
     }
   }
@@ -115,6 +123,7 @@ void pack_panel(const std::byte* x, std::int64_t m, std::int64_t columns, std::i
     for (std::int64_t k = 0; k < columns; k += kLanes) {
       const std::int64_t count = smaller(kLanes, columns - k);
       Floats v[kLanes];
+      TORCHAO_CPP_UNROLL
       for (int i = 0; i < kLanes; ++i) {
         const std::byte* from = x + ((m0 + i) * columns + k) * kBytes;
         if (m0 + i >= m) {
@@ -151,18 +160,24 @@ template <int kVectors>
 [[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t columns, float* sums,
           std::int64_t sum_stride) {
   Floats acc[kTileRows][kVectors];
+  TORCHAO_CPP_UNROLL
   for (int r = 0; r < kTileRows; ++r)
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::load(sums + r * sum_stride + v * kLanes);
   for (std::int64_t k = 0; k < columns; ++k) {
     Floats xk[kVectors];
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v) xk[v] = Simd::load(x + k * kPanel + v * kLanes);
-#pragma GCC unroll 16
+    TORCHAO_CPP_UNROLL
     for (int r = 0; r < kTileRows; ++r) {
       const Floats wk = Simd::set1(w[r * kGemmColumns + k]);
+      TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::fma(wk, xk[v], acc[r][v]);
     }
   }
+  TORCHAO_CPP_UNROLL
   for (int r = 0; r < kTileRows; ++r)
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v) Simd::store(sums + r * sum_stride + v * kLanes, acc[r][v]);
 }
 
@@ -176,22 +191,6 @@ std::int64_t padded_rows(std::int64_t m) { return x_panels(m) * kPanel; }
 
 std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
   return rounded_up(scale_floats(w), 16) + kGemmBlock * (kGemmColumns + padded_rows(m));
-}
-
-// sums [count][stride] -> out [m][count]
-[[gnu::noinline]] void transpose_sums(const float* sums, std::int64_t stride, std::int64_t m, std::int64_t count,
-                    float* out) {
-  for (std::int64_t m0 = 0; m0 < m; m0 += kLanes) {
-    for (std::int64_t n = 0; n < count; n += kLanes) {
-      const std::int64_t columns = smaller(kLanes, count - n);
-      Floats v[kLanes];
-      for (int i = 0; i < kLanes; ++i)
-        v[i] = i < columns ? Simd::load(sums + (n + i) * stride + m0) : Simd::zero();
-      Simd::transpose(v);
-      for (int i = 0; i < kLanes && m0 + i < m; ++i)
-        Simd::store_first(out + (m0 + i) * count + n, v[i], columns);
-    }
-  }
 }
 
 template <typename Codes>
@@ -238,9 +237,9 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
   });
 }
 
-[[maybe_unused]] constexpr FloatProduct kFloatProduct{kLanes,         kDotRows, kGemmBlock, dot_scratch,
-                                     gemm_scratch,   dot,      packed_x_bytes, x_panels,
-                                     pack_x,         gemm};
+[[maybe_unused]] constexpr FloatProduct kFloatProduct{kLanes,       kDotRows, kGemmBlock,     dot_scratch,
+                                     gemm_scratch, dot,      packed_x_bytes, x_panels,
+                                     pack_x,       gemm,     finish_sums};
 
 }  // namespace
 }  // namespace torchao_cpp

@@ -93,6 +93,18 @@ Int8Operand Int8Linear::prepare(const LinearArgs& args, std::byte* workspace) co
   return {b.codes, b.scale, b.zero_point};
 }
 
+Epilogue Int8Linear::epilogue() const noexcept {
+  Epilogue e;
+  e.compute = rounding_to(compute_dtype_);
+  e.output = rounding_to(activation_dtype_);
+  e.has_int_sums = true;
+  e.rounds_scaled = true;
+  e.has_code_zero = has_zero_point(weight_.activation);
+  e.code_sums = code_sums_.data();
+  e.column_scale = column_scale_.data();
+  return e;
+}
+
 void Int8Linear::finish(const LinearArgs& args, const Int8Operand& operand, std::int64_t m0,
                         std::int64_t rows, std::int64_t n0, std::int64_t columns,
                         const std::int32_t* sums) const noexcept {

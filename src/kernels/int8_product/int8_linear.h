@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "kernels/epilogue.h"
 #include "kernels/linear_kernel.h"
 
 namespace torchao_cpp {
@@ -32,13 +33,13 @@ class Int8Linear {
   std::int64_t input_size() const noexcept { return weight_.input_size; }
   /// int8 codes [N, K]
   const std::int8_t* codes() const noexcept { return weight_.qdata.data<std::int8_t>(); }
-  /// Sums of the codes of each row [N]
-  const std::int32_t* code_sums() const noexcept { return code_sums_.data(); }
 
   /// Scratch of prepare() for m rows.
   std::int64_t workspace_bytes(std::int64_t m) const noexcept;
   Int8Operand prepare(const LinearArgs& args, std::byte* workspace) const noexcept;
 
+  /// What finish() does, for kernels that do it themselves. Valid as long as this.
+  Epilogue epilogue() const noexcept;
   /// y of rows [m0, m0 + rows) and outputs [n0, n0 + columns) from sums [rows, columns].
   void finish(const LinearArgs& args, const Int8Operand& operand, std::int64_t m0,
               std::int64_t rows, std::int64_t n0, std::int64_t columns,

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/epilogue.h"
+
 namespace torchao_cpp {
 
 /// A weight of int8 codes: plain pointers only, for functions that are compiled for one instruction
@@ -11,11 +13,14 @@ namespace torchao_cpp {
 struct Int8Rows {
   const std::int8_t* codes = nullptr;  ///< [N, K]
   std::int64_t columns = 0;            ///< K
-  const std::int32_t* sums = nullptr;  ///< [N]: of each row.
 };
 
-/// The product for one instruction set; exact in int32. x is packed once, in a layout that depends
-/// on the number of its rows alone. Scratch and packed x are the caller's, 64-byte aligned.
+/// What is added to the codes of x: instructions multiply unsigned bytes with signed ones.
+inline constexpr int kXOffset = 128;
+
+/// The product for one instruction set, of x + kXOffset; exact in int32 but for whole turns of it. x
+/// is packed once, in a layout that depends on the number of its rows alone. Scratch and packed x are
+/// the caller's, 64-byte aligned.
 struct Int8Product {
   /// Weight rows that multiply() takes at most.
   std::int64_t max_rows = 0;
@@ -29,6 +34,7 @@ struct Int8Product {
   void (*multiply)(const Int8Rows& weight, std::int64_t n0, std::int64_t count,
                    const std::byte* packed_x, std::int64_t m, std::byte* scratch,
                    std::int32_t* sums) noexcept = nullptr;
+  FinishSums finish = nullptr;
 };
 
 /// One for each instruction set, defined in a file compiled for it.

@@ -66,11 +66,12 @@ void multiply(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std:
       }
     }
   }
-  transpose_sums(w, n0, count, s.sums, stride, m, sums);
+  transpose_sums(reinterpret_cast<const float*>(s.sums), stride, m, count,
+                 reinterpret_cast<float*>(sums));
 }
 
 constexpr Int8Product kInt8Product{kBlockRows,       AmxPackedX::packed_bytes, AmxPackedX::units,
-                                   AmxPackedX::pack, scratch_bytes,            multiply};
+                                   AmxPackedX::pack, scratch_bytes,            multiply, finish_sums};
 
 }  // namespace
 

@@ -78,13 +78,17 @@ class SimdInt8Linear final : public PackedWeight {
       for (std::int64_t u = begin; u < end; ++u)
         product().pack_x(operand.codes + m0 * k, rows, k, u, s.packed_x);
     });
-    const Int8Rows weight{linear_.codes(), k, linear_.code_sums()};
+    const Int8Rows weight{linear_.codes(), k};
+    Epilogue epilogue = linear_.epilogue();
+    epilogue.x_offset = kXOffset;
+    const EpilogueArgs outputs{operand.scale, operand.zero_point, args.bias, args.y,
+                               args.y_stride};
     for_each_panel(linear_.output_size(), plan_, slots_,
                    [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
                      std::int32_t* sums = s.sums + slot * s.sum_count;
                      product().multiply(weight, n0, columns, s.packed_x, rows,
                                         s.product + slot * s.product_bytes, sums);
-                     linear_.finish(args, operand, m0, rows, n0, columns, sums);
+                     product().finish(epilogue, outputs, {sums, m0, rows, n0, columns});
                    });
   }
 

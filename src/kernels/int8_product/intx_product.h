@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/epilogue.h"
+
 namespace torchao_cpp {
 
 /// A weight [N, K] of codes of 1 to 7 bits with a scale for each group of columns: plain pointers
@@ -28,7 +30,6 @@ struct IntxRows {
   bool has_bfloat16_scales = false;   ///< Else float32.
   const void* scale = nullptr;        ///< [N, groups]
   const std::int8_t* zero = nullptr;  ///< [N, groups]; null when all are 0. |q - zero| <= 127.
-  const float* sums = nullptr;        ///< [N]: sum of (q - zero) * scale over the row.
 };
 
 /// The product for one instruction set: integers within a group, float32 from group to group.
@@ -45,10 +46,11 @@ struct IntxProduct {
   void (*pack_x)(const std::int8_t* x, std::int64_t m, std::int64_t columns, std::int64_t unit,
                  std::byte* packed) noexcept = nullptr;
   std::int64_t (*scratch_bytes)(std::int64_t m, std::int64_t columns) noexcept = nullptr;
-  /// sums[m, count]: sum over k of (x[m, k] - x_zero[m]) * (q - zero) * scale of rows n0 .. n0 + count.
+  /// sums[m, count]: sum over k of (x[m, k] + kXOffset) * (q - zero) * scale of rows n0 .. n0 + count.
   void (*multiply)(const IntxRows& weight, std::int64_t n0, std::int64_t count,
-                   const std::byte* packed_x, const std::int8_t* x_zero, std::int64_t m,
-                   std::byte* scratch, float* sums) noexcept = nullptr;
+                   const std::byte* packed_x, std::int64_t m, std::byte* scratch,
+                   float* sums) noexcept = nullptr;
+  FinishSums finish = nullptr;
 };
 
 /// One for each instruction set, defined in a file compiled for it.

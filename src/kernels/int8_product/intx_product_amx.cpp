@@ -54,10 +54,9 @@ TORCHAO_CPP_ALWAYS_INLINE void add_scaled(const IntxRows& w, std::int64_t n, std
   }
 }
 
-void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
-                   const std::int8_t* x_zero, std::int64_t m, std::byte* scratch,
+void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,  std::int64_t m, std::byte* scratch,
                    float* out) noexcept {
-  if (m <= kDotRows) return intx_dot(w, n0, count, x, x_zero, m, out);
+  if (m <= kDotRows) return intx_dot(w, n0, count, x, m, out);
   std::byte* const weight = scratch;
   auto* const group_sums = reinterpret_cast<std::int32_t*>(scratch + kWeightBytes);
   auto* const sums = reinterpret_cast<float*>(group_sums + kGroupSums);
@@ -88,7 +87,7 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
       }
     }
   }
-  transpose_intx_sums(w, n0, count, sums, stride, x_zero, m, out);
+  transpose_sums(sums, stride, m, count, out);
 }
 
 constexpr IntxProduct kIntxProduct{kBytes,
@@ -98,7 +97,8 @@ constexpr IntxProduct kIntxProduct{kBytes,
                                    AmxPackedX::units,
                                    AmxPackedX::pack,
                                    intx_scratch_bytes,
-                                   intx_multiply};
+                                   intx_multiply,
+                                   finish_sums};
 
 }  // namespace
 

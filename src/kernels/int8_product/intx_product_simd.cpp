@@ -5,6 +5,7 @@
 #include "base/parallel.h"
 #include "core/activation_quant.h"
 #include "kernels/float_product/float_linear.h"
+#include "kernels/int8_product/int8_product.h"
 #include "kernels/int8_product/int8_product_kernels.h"
 #include "kernels/int8_product/packed_intx_rows.h"
 #include "kernels/panels.h"
@@ -102,13 +103,16 @@ class SimdIntxLinear final : public PackedWeight {
       for (std::int64_t u = begin; u < end; ++u)
         product().pack_x(s.codes + m0 * k, rows, k, u, s.packed_x);
     });
-    const FloatOperand operand{nullptr, s.row_scale, nullptr};
+    Epilogue epilogue = linear_.epilogue();
+    epilogue.x_offset = kXOffset;
+    epilogue.value_sums = rows_.value_sums();
+    const EpilogueArgs outputs{s.row_scale, s.zero_point, args.bias, args.y, args.y_stride};
     for_each_panel(linear_.output_size(), plan_, slots_,
                    [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
                      float* sums = s.sums + slot * s.sum_count;
-                     product().multiply(rows_.rows(), n0, columns, s.packed_x, s.zero_point + m0,
-                                        rows, s.product + slot * s.product_bytes, sums);
-                     linear_.finish(args, operand, m0, rows, n0, columns, sums);
+                     product().multiply(rows_.rows(), n0, columns, s.packed_x, rows,
+                                        s.product + slot * s.product_bytes, sums);
+                     product().finish(epilogue, outputs, {sums, m0, rows, n0, columns});
                    });
   }
 

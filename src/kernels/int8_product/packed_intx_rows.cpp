@@ -81,8 +81,7 @@ void PackedIntxRows::set_scales(const QuantizedWeight& w) {
       rows_.zero = zero_.data();
     }
   }
-  sums_.resize(static_cast<std::size_t>(w.output_size));
-  rows_.sums = sums_.data();
+  value_sums_.resize(static_cast<std::size_t>(w.output_size));
   parallel_for(w.output_size, row_grain(w.input_size), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t n = begin; n < end; ++n) {
       double sum = 0;
@@ -94,14 +93,14 @@ void PackedIntxRows::set_scales(const QuantizedWeight& w) {
         if (rows_.zero != nullptr) codes -= rows_.zero[i] * rows_.group_columns;
         sum += static_cast<double>(codes) * load_float(scale_.dtype(), scale_.bytes(), i);
       }
-      sums_[static_cast<std::size_t>(n)] = static_cast<float>(sum);
+      value_sums_[static_cast<std::size_t>(n)] = static_cast<float>(sum);
     }
   });
 }
 
 std::int64_t PackedIntxRows::nbytes() const noexcept {
   return codes_.nbytes() + scale_.nbytes() + static_cast<std::int64_t>(zero_.size()) +
-         static_cast<std::int64_t>(sums_.size() * sizeof(float));
+         static_cast<std::int64_t>(value_sums_.size() * sizeof(float));
 }
 
 }  // namespace torchao_cpp

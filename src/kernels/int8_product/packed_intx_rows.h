@@ -17,6 +17,8 @@ class PackedIntxRows {
   static Support supports(const QuantizedWeight& weight, const IntxProduct& product);
 
   const IntxRows& rows() const noexcept { return rows_; }
+  /// [N]: sum of (q - zero) * scale over each row.
+  const float* value_sums() const noexcept { return value_sums_.data(); }
   std::int64_t nbytes() const noexcept;
 
  private:
@@ -26,7 +28,7 @@ class PackedIntxRows {
   Tensor codes_;
   Tensor scale_;
   std::vector<std::int8_t> zero_;
-  std::vector<float> sums_;
+  std::vector<float> value_sums_;
 };
 
 }  // namespace torchao_cpp

@@ -25,16 +25,20 @@ template <int kRows, int kVectors>
                                  std::int64_t columns, std::int32_t* sums,
                                  std::int64_t sum_stride) {
   Ints acc[kRows][kVectors];
+  TORCHAO_CPP_UNROLL
   for (int r = 0; r < kRows; ++r)
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v)
       acc[r][v] = SimdBytes::load(sums + r * sum_stride + v * kIntLanes);
   const auto step = [&](const auto& quad_of, std::int64_t q) __attribute__((always_inline)) {
     Bytes xk[kVectors];
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v)
       xk[v] = SimdBytes::load(x + (q * kVectors + v) * kBytes);
-#pragma GCC unroll 12
+    TORCHAO_CPP_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const Bytes wk = SimdBytes::repeat4(quad_of(r));
+      TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::dot4(acc[r][v], xk[v], wk);
     }
   };
@@ -57,7 +61,9 @@ template <int kRows, int kVectors>
         },
         q);
   }
+  TORCHAO_CPP_UNROLL
   for (int r = 0; r < kRows; ++r)
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v)
       SimdBytes::store(sums + r * sum_stride + v * kIntLanes, acc[r][v]);
 }
@@ -102,11 +108,12 @@ void multiply(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std:
   } else if constexpr (SimdBytes::kTileRows4 != 0) {
     int8_gemm<SimdBytes::kTileRows4, 4>(w, n0, count, x, m, wide);
   }
-  transpose_sums(w, n0, count, wide, Panels::padded_rows(m), m, sums);
+  transpose_sums(reinterpret_cast<const float*>(wide), Panels::padded_rows(m), m, count,
+                 reinterpret_cast<float*>(sums));
 }
 
 constexpr Int8Product kInt8Product{kGemmBlock,   Panels::packed_bytes, Panels::units,
-                                   Panels::pack, scratch_bytes,        multiply};
+                                   Panels::pack, scratch_bytes,        multiply, finish_sums};
 
 }  // namespace
 }  // namespace torchao_cpp

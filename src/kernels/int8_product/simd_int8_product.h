@@ -4,19 +4,12 @@
 // The functions of an Int8Product, for the instruction set of the SimdBytes included before.
 // Everything is in the including file's unnamed namespace; see simd/simd_avx512.h.
 //
-// x comes 128 too large: 128 times the sum of a weight row is subtracted in the end.
-
 #include "kernels/int8_product/int8_product.h"
 #include "kernels/int8_product/simd_packed_x.h"
+#include "kernels/simd/simd_epilogue.h"
 
 namespace torchao_cpp {
 namespace {
-
-inline std::int32_t corrected(std::int32_t sum, std::int32_t row_sum) {
-  // Wraps as the sum did.
-  return static_cast<std::int32_t>(static_cast<std::uint32_t>(sum) -
-                                   128u * static_cast<std::uint32_t>(row_sum));
-}
 
 template <int kM>
 TORCHAO_CPP_ALWAYS_INLINE void dot_row(const std::int8_t* w, std::int64_t columns,
@@ -25,19 +18,21 @@ TORCHAO_CPP_ALWAYS_INLINE void dot_row(const std::int8_t* w, std::int64_t column
   const std::int64_t stride = dot_stride(columns);
   const std::byte* rows[kM];
   Ints sums[kM][kSums];
+  TORCHAO_CPP_UNROLL
   for (int i = 0; i < kM; ++i) {
     rows[i] = x + smaller(i, m - 1) * stride;
+    TORCHAO_CPP_UNROLL
     for (int u = 0; u < kSums; ++u) sums[i][u] = SimdBytes::zero();
   }
   std::int64_t k = 0;
   for (; k + 4 * kBytes <= columns; k += 4 * kBytes) {
-#pragma GCC unroll 4
+    TORCHAO_CPP_UNROLL
     for (int u = 0; u < 4; ++u) {
       const std::int64_t at = k + u * kBytes;
       // Into the next rows of the weight: past the end of this one.
       prefetch(w + at + 2048);
       const Bytes codes = SimdBytes::load(w + at);
-#pragma GCC unroll 8
+      TORCHAO_CPP_UNROLL
       for (int i = 0; i < kM; ++i)
         sums[i][u % kSums] =
             SimdBytes::dot4(sums[i][u % kSums], SimdBytes::load(rows[i] + at), codes);
@@ -46,10 +41,11 @@ TORCHAO_CPP_ALWAYS_INLINE void dot_row(const std::int8_t* w, std::int64_t column
   for (; k < columns; k += kBytes) {
     const Bytes codes = k + kBytes <= columns ? SimdBytes::load(w + k)
                                               : SimdBytes::load_first(w + k, columns - k);
-#pragma GCC unroll 8
+    TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i)
       sums[i][0] = SimdBytes::dot4(sums[i][0], SimdBytes::load(rows[i] + k), codes);
   }
+  TORCHAO_CPP_UNROLL
   for (int i = 0; i < kM; ++i) {
     total[i] = sums[i][0];
     for (int u = 1; u < kSums; ++u) total[i] = SimdBytes::add(total[i], sums[i][u]);
@@ -62,8 +58,9 @@ template <int kM>
   for (std::int64_t i = 0; i < count; ++i) {
     Ints total[kM];
     dot_row<kM>(w.codes + (n0 + i) * w.columns, w.columns, x, m, total);
-    for (int r = 0; r < kM && r < m; ++r)
-      sums[r * count + i] = corrected(SimdBytes::sum(total[r]), w.sums[n0 + i]);
+    TORCHAO_CPP_UNROLL
+    for (int r = 0; r < kM; ++r)
+      if (r < m) sums[r * count + i] = SimdBytes::sum(total[r]);
   }
 }
 
@@ -72,19 +69,6 @@ void dot(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std::byte
   if (m == 1) return dot_rows<1>(w, n0, count, x, m, sums);
   if (m <= 4) return dot_rows<4>(w, n0, count, x, m, sums);
   dot_rows<kDotRows>(w, n0, count, x, m, sums);
-}
-
-// Sums of a block of weight rows [count][stride] of m -> out [m][count], corrected.
-[[gnu::noinline]] void transpose_sums(const Int8Rows& w, std::int64_t n0, std::int64_t count,
-                                      const std::int32_t* sums, std::int64_t stride,
-                                      std::int64_t m, std::int32_t* out) {
-  for (std::int64_t r0 = 0; r0 < m; r0 += 16) {
-    const std::int64_t r1 = smaller(r0 + 16, m);
-    for (std::int64_t n = 0; n < count; ++n) {
-      for (std::int64_t r = r0; r < r1; ++r)
-        out[r * count + n] = corrected(sums[n * stride + r], w.sums[n0 + n]);
-    }
-  }
 }
 
 }  // namespace

@@ -45,7 +45,9 @@ template <int kRows, int kVectors>
                                  const std::byte* x, std::int64_t k0, std::int64_t k1,
                                  float* sums, std::int64_t sum_stride) {
   Floats total[kRows][kVectors];
+  TORCHAO_CPP_UNROLL
   for (int r = 0; r < kRows; ++r)
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v)
       total[r][v] = Simd::load(sums + r * sum_stride + v * kIntLanes);
   for (std::int64_t k = k0; k < k1;) {
@@ -53,29 +55,36 @@ template <int kRows, int kVectors>
     const std::int64_t end =
         weight.groups == 1 ? k1 : smaller(k1, (group + 1) * weight.group_columns);
     Ints acc[kRows][kVectors];
+    TORCHAO_CPP_UNROLL
     for (int r = 0; r < kRows; ++r)
+      TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::zero();
     // Past the last column both operands are padded: x with 0.
     for (; k < end; k += 4) {
       Bytes xk[kVectors];
+      TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v)
         xk[v] = SimdBytes::load(x + (k - k0) * kVectors * kIntLanes + v * kBytes);
-#pragma GCC unroll 6
+      TORCHAO_CPP_UNROLL
       for (int r = 0; r < kRows; ++r) {
         std::int32_t four;
         std::memcpy(&four, w + r * kIntxColumns + k - k0, 4);
         const Bytes wk = SimdBytes::repeat4(four);
+        TORCHAO_CPP_UNROLL
         for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::dot4(acc[r][v], xk[v], wk);
       }
     }
-#pragma GCC unroll 6
+    TORCHAO_CPP_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const Floats scale = Simd::set1(scale_at(weight, (n + r) * weight.groups + group));
+      TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v)
         total[r][v] = Simd::fma(SimdBytes::to_floats(acc[r][v]), scale, total[r][v]);
     }
   }
+  TORCHAO_CPP_UNROLL
   for (int r = 0; r < kRows; ++r)
+    TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v)
       Simd::store(sums + r * sum_stride + v * kIntLanes, total[r][v]);
 }
@@ -111,22 +120,21 @@ void intx_gemm(const IntxRows& w, std::int64_t n0, std::int64_t count, const std
   }
 }
 
-void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
-                   const std::int8_t* x_zero, std::int64_t m, std::byte* scratch,
+void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,  std::int64_t m, std::byte* scratch,
                    float* sums) noexcept {
-  if (m <= kDotRows) return intx_dot(w, n0, count, x, x_zero, m, sums);
+  if (m <= kDotRows) return intx_dot(w, n0, count, x, m, sums);
   const IntxScratch s = intx_scratch_at(scratch);
   if (Panels::vectors(m) == 1) {
     intx_gemm<1>(w, n0, count, x, m, s);
   } else {
     intx_gemm<2>(w, n0, count, x, m, s);
   }
-  transpose_intx_sums(w, n0, count, s.sums, Panels::padded_rows(m), x_zero, m, sums);
+  transpose_sums(s.sums, Panels::padded_rows(m), m, count, sums);
 }
 
 constexpr IntxProduct kIntxProduct{kBytes,        kIntxBlock,   takes_groups,
                                    Panels::packed_bytes, Panels::units, Panels::pack,
-                                   intx_scratch_bytes,   intx_multiply};
+                                   intx_scratch_bytes,   intx_multiply, finish_sums};
 
 }  // namespace
 }  // namespace torchao_cpp

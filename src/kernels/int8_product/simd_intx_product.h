@@ -2,13 +2,14 @@
 #pragma once
 
 // Rows of IntxRows as vectors of signed bytes, and their product with few rows of x, for the
-// instruction set of the SimdBytes included before. x comes 128 too
-// large: that is taken back with its zero point.
+// instruction set of the SimdBytes included before. Sums are of
+// x + kXOffset.
 
 #include <type_traits>
 
 #include "kernels/int8_product/intx_product.h"
 #include "kernels/int8_product/simd_packed_x.h"
+#include "kernels/simd/simd_epilogue.h"
 
 namespace torchao_cpp {
 namespace {
@@ -141,10 +142,6 @@ struct GroupVectors {
   std::int64_t second(std::int64_t group) const { return smaller(group + 1, w.groups - 1); }
 };
 
-inline float corrected(float sum, std::int8_t x_zero, float row_sum) {
-  return sum - static_cast<float>(128 + x_zero) * row_sum;
-}
-
 // One row. kHalves: groups are half a vector; else `per_group` vectors.
 template <int kBits, int kM, bool kHalves>
 TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
@@ -152,6 +149,7 @@ TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
                                             std::int64_t per_group, Floats (&sums)[kM]) {
   IntxReader<kBits> reader(w, n);
   const GroupVectors<kHalves> groups(w, n);
+  TORCHAO_CPP_UNROLL
   for (int i = 0; i < kM; ++i) sums[i] = Simd::zero();
   Ints acc[kM];
   std::int64_t group = 0, left = 0;
@@ -161,16 +159,19 @@ TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
     for_vectors(vectors - v0, [&]<int kJ>() __attribute__((always_inline)) {
       const std::int64_t at = (v0 + kJ) * kBytes;
       if (left == 0) {
+        TORCHAO_CPP_UNROLL
         for (int i = 0; i < kM; ++i) acc[i] = SimdBytes::zero();
         base = groups.base(group);
         left = per_group;
       }
       const Bytes codes = SimdBytes::subtract(reader.template codes<kJ>(v0 / kRound), base);
+      TORCHAO_CPP_UNROLL
       for (int i = 0; i < kM; ++i)
         acc[i] = SimdBytes::dot4(acc[i], SimdBytes::load(x[i] + at), codes);
       --left;
       if (left == 0 || v0 + kJ + 1 == vectors) {
         const Floats scale = groups.scales(group);
+        TORCHAO_CPP_UNROLL
         for (int i = 0; i < kM; ++i)
           sums[i] = Simd::fma(SimdBytes::to_floats(acc[i]), scale, sums[i]);
         group += kHalves ? 2 : 1;
@@ -181,9 +182,10 @@ TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
 
 template <int kBits, int kM, bool kHalves>
 [[gnu::noinline]] void intx_dot_rows(const IntxRows& w, std::int64_t n0, std::int64_t count,
-                                     const std::byte* x, const std::int8_t* x_zero,
+                                     const std::byte* x,
                                      std::int64_t m, float* out) {
   const std::byte* rows[kM];
+  TORCHAO_CPP_UNROLL
   for (int i = 0; i < kM; ++i) rows[i] = x + smaller(i, m - 1) * dot_stride(w.columns);
   // One group a row ends with the row, whole vector or not.
   const std::int64_t per_group =
@@ -191,26 +193,25 @@ template <int kBits, int kM, bool kHalves>
   for (std::int64_t i = 0; i < count; ++i) {
     Floats sums[kM];
     intx_dot_row<kBits, kM, kHalves>(w, n0 + i, rows, per_group, sums);
-    for (int r = 0; r < kM && r < m; ++r)
-      out[r * count + i] = corrected(Simd::sum(sums[r]), x_zero[r], w.sums[n0 + i]);
+    TORCHAO_CPP_UNROLL
+    for (int r = 0; r < kM; ++r)
+      if (r < m) out[r * count + i] = Simd::sum(sums[r]);
   }
 }
 
 template <int kBits, bool kHalves>
-void intx_dot_few(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
-                  const std::int8_t* x_zero, std::int64_t m, float* out) {
-  if (m == 1) return intx_dot_rows<kBits, 1, kHalves>(w, n0, count, x, x_zero, m, out);
-  if (m <= 4) return intx_dot_rows<kBits, 4, kHalves>(w, n0, count, x, x_zero, m, out);
-  intx_dot_rows<kBits, kDotRows, kHalves>(w, n0, count, x, x_zero, m, out);
+void intx_dot_few(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x, std::int64_t m, float* out) {
+  if (m == 1) return intx_dot_rows<kBits, 1, kHalves>(w, n0, count, x, m, out);
+  if (m <= 4) return intx_dot_rows<kBits, 4, kHalves>(w, n0, count, x, m, out);
+  intx_dot_rows<kBits, kDotRows, kHalves>(w, n0, count, x, m, out);
 }
 
-void intx_dot(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
-              const std::int8_t* x_zero, std::int64_t m, float* out) {
+void intx_dot(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x, std::int64_t m, float* out) {
   with_bits(w.bits, [&]<int kBits>() {
     if (w.groups > 1 && w.group_columns < kBytes) {
-      intx_dot_few<kBits, true>(w, n0, count, x, x_zero, m, out);
+      intx_dot_few<kBits, true>(w, n0, count, x, m, out);
     } else {
-      intx_dot_few<kBits, false>(w, n0, count, x, x_zero, m, out);
+      intx_dot_few<kBits, false>(w, n0, count, x, m, out);
     }
   });
 }
@@ -230,19 +231,6 @@ TORCHAO_CPP_ALWAYS_INLINE void read_intx(const IntxRows& w, std::int64_t n, std:
       const std::int64_t group = w.groups == 1 ? 0 : (v0 + kJ) * kBytes / w.group_columns;
       put(v0 + kJ, SimdBytes::subtract(codes, is_half ? halves.base(group) : whole.base(group)));
     });
-  }
-}
-
-/// Sums of a block [count][stride] of m -> out [m][count], corrected.
-[[gnu::noinline]] void transpose_intx_sums(const IntxRows& w, std::int64_t n0, std::int64_t count,
-                                           const float* sums, std::int64_t stride,
-                                           const std::int8_t* x_zero, std::int64_t m, float* out) {
-  for (std::int64_t r0 = 0; r0 < m; r0 += 16) {
-    const std::int64_t r1 = smaller(r0 + 16, m);
-    for (std::int64_t n = 0; n < count; ++n) {
-      for (std::int64_t r = r0; r < r1; ++r)
-        out[r * count + n] = corrected(sums[n * stride + r], x_zero[r], w.sums[n0 + n]);
-    }
   }
 }
 

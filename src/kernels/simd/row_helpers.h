@@ -11,6 +11,13 @@ namespace {
 // Loops keep sums in registers, which only works when everything inside them is inlined.
 #define TORCHAO_CPP_ALWAYS_INLINE [[gnu::always_inline]] inline
 
+// Before a loop of a fixed count: arrays of registers stay in registers only when it is unrolled.
+#ifdef __clang__
+#define TORCHAO_CPP_UNROLL _Pragma("unroll")
+#else
+#define TORCHAO_CPP_UNROLL _Pragma("GCC unroll 16")
+#endif
+
 constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 constexpr std::int64_t rounded_up(std::int64_t v, std::int64_t unit) {
   return (v + unit - 1) / unit * unit;

@@ -77,7 +77,25 @@ struct Simd {
   static Floats round_float16(Floats v) {
     return _mm256_cvtph_ps(_mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
+  static Floats quiet(Floats v) {
+    return _mm256_blendv_ps(v, _mm256_castsi256_ps(_mm256_set1_epi32(0x7FC00000)),
+                            _mm256_cmp_ps(v, v, _CMP_UNORD_Q));
+  }
+  static void store_bfloat16(void* p, Floats v) {
+    const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(round_bfloat16(v)), 16);
+    const __m256i halves = _mm256_permute4x64_epi64(_mm256_packus_epi32(bits, bits), 0x08);
+    _mm_storeu_si128(static_cast<__m128i*>(p), _mm256_castsi256_si128(halves));
+  }
+  static void store_float16(void* p, Floats v) {
+    _mm_storeu_si128(static_cast<__m128i*>(p),
+                     _mm256_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
 
+  static Words to_words(Floats v) { return _mm256_castps_si256(v); }
+  static Floats from_ints(Words v) { return _mm256_cvtepi32_ps(v); }
+  static Words subtract_product(Words a, Words b, std::int32_t c) {
+    return _mm256_sub_epi32(a, _mm256_mullo_epi32(b, _mm256_set1_epi32(c)));
+  }
   static Words load_words(const void* p) {
     return _mm256_loadu_si256(static_cast<const __m256i*>(p));
   }

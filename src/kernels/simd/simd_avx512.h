@@ -76,7 +76,28 @@ struct Simd {
   static Floats round_float16(Floats v) {
     return _mm512_cvtph_ps(_mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
   }
+  /// NaN as the one that round_bfloat16() takes.
+  static Floats quiet(Floats v) {
+    return _mm512_mask_mov_ps(v, _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q),
+                              _mm512_castsi512_ps(_mm512_set1_epi32(0x7FC00000)));
+  }
+  /// kLanes elements, rounded.
+  static void store_bfloat16(void* p, Floats v) {
+    const __m512i bits = _mm512_srli_epi32(_mm512_castps_si512(round_bfloat16(v)), 16);
+    _mm256_storeu_si256(static_cast<__m256i*>(p), _mm512_cvtepi32_epi16(bits));
+  }
+  static void store_float16(void* p, Floats v) {
+    _mm256_storeu_si256(static_cast<__m256i*>(p),
+                        _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+  }
 
+  /// The same bits.
+  static Words to_words(Floats v) { return _mm512_castps_si512(v); }
+  static Floats from_ints(Words v) { return _mm512_cvtepi32_ps(v); }
+  /// a - b * c of int32, wrapping.
+  static Words subtract_product(Words a, Words b, std::int32_t c) {
+    return _mm512_sub_epi32(a, _mm512_mullo_epi32(b, _mm512_set1_epi32(c)));
+  }
   static Words load_words(const void* p) { return _mm512_loadu_si512(p); }
   static Words shift_right(Words v, int count) {
     return _mm512_srli_epi32(v, static_cast<unsigned>(count));
