@@ -19,6 +19,7 @@ void print_as_json() {
                        {"operation", info.operation},
                        {"isa", info.isa},
                        {"runs_here", info.runs_here},
+                       {"has_fewer_roundings", info.has_fewer_roundings},
                        {"reason", info.reason.empty() ? Json() : Json(info.reason)}});
   }
   print_json({{"kernels", std::move(kernels)}});

@@ -236,6 +236,9 @@ struct KernelInfo {
   std::string isa;
   bool runs_here = false;  ///< The machine has what the kernel needs.
   std::string reason;      ///< Why not.
+  /// Multiplies operands that torchao's CPU path rounds to the activation's dtype without those roundings: closer to
+  /// the exact product, and within two steps of that dtype, relative to sum |x||w|, of torchao's result.
+  bool has_fewer_roundings = false;
 };
 TORCHAO_CPP_EXPORT std::vector<KernelInfo> kernel_infos();
 

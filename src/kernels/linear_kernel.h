@@ -95,6 +95,8 @@ struct LinearKernel {
   LinearOperation operation = LinearOperation::kUnquantized;
   std::string_view isa;  ///< "ref", "onednn", "avx2", ...
   DeviceType device = DeviceType::kCPU;
+  /// As KernelInfo has it (linear.h).
+  bool has_fewer_roundings = false;
   /// Whether this build and this machine have what the kernel needs.
   Support (*runs_here)() = nullptr;
   /// Asked for problems of the kernel's operation and device, on a machine that it runs on.

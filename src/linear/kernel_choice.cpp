@@ -80,7 +80,8 @@ std::vector<KernelInfo> kernel_infos() {
   for (const LinearKernel& kernel : kernel_list()) {
     Support support = kernel.runs_here();
     infos.push_back({kernel.name(), std::string(operation_name(kernel.operation)),
-                     std::string(kernel.isa), support.ok, std::move(support.reason)});
+                     std::string(kernel.isa), support.ok, std::move(support.reason),
+                     kernel.has_fewer_roundings});
   }
   return infos;
 }

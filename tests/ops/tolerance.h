@@ -18,10 +18,13 @@ namespace torchao_cpp::ops {
 struct LinearTolerance {
   DType output = DType::kFloat32;
   std::int64_t k = 0;
+  /// One of the two leaves out the roundings of both operands to the output dtype, two each.
+  bool is_without_operand_roundings = false;
 
   double operator()(double y, double bias, double sum_of_absolutes) const {
     const double ku = static_cast<double>(k) * 0x1p-24;
-    const double sums = 2 * ku / (1 - ku) * sum_of_absolutes;
+    const double operands = is_without_operand_roundings ? 4 * unit_roundoff() : 0;
+    const double sums = (2 * ku / (1 - ku) + operands) * sum_of_absolutes;
     const double largest = std::fabs(y) + 2 * std::fabs(bias) + sums;
     const double step = output == DType::kFloat16 ? 0x1p-23 : 0.0;
     return sums + 2 * 3 * unit_roundoff() * largest + step;

@@ -127,6 +127,7 @@ template <ProductOf kProduct, CpuIsa kIsa>
 LinearKernel simd_kernel(std::string_view name) {
   LinearKernel kernel = make_linear_kernel<SimdIntxLinear<kProduct>>(
       LinearOperation::kInt8DynamicActivationIntxWeight, name);
+  kernel.has_fewer_roundings = true;
   kernel.runs_here = [] { return runs_on(kIsa); };
   kernel.supports = SimdIntxLinear<kProduct>::supports;
   return kernel;
