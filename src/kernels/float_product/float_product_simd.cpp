@@ -129,6 +129,8 @@ LinearKernel simd_kernel(LinearOperation operation) {
 
 }  // namespace
 
+#if defined(__x86_64__)
+
 LinearKernel float_product_avx512(LinearOperation operation) {
   return simd_kernel<float_product_avx512_functions, CpuIsa::kAvx512>(operation);
 }
@@ -136,5 +138,13 @@ LinearKernel float_product_avx512(LinearOperation operation) {
 LinearKernel float_product_avx2(LinearOperation operation) {
   return simd_kernel<float_product_avx2_functions, CpuIsa::kAvx2>(operation);
 }
+
+#elif defined(__aarch64__)
+
+LinearKernel float_product_neon(LinearOperation operation) {
+  return simd_kernel<float_product_neon_functions, CpuIsa::kNeon>(operation);
+}
+
+#endif
 
 }  // namespace torchao_cpp

@@ -132,7 +132,9 @@ void pack_x(const float* x, std::int64_t m, std::int64_t columns, std::int64_t p
 template <int kVectors>
 [[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t columns, float* sums,
           std::int64_t sum_stride) {
+  // Unrolled everywhere: an index that varies would keep the sums in memory.
   Floats acc[kTileRows][kVectors];
+#pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r)
     for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::load(sums + r * sum_stride + v * kLanes);
   for (std::int64_t k = 0; k < columns; ++k) {
@@ -144,6 +146,7 @@ template <int kVectors>
       for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::fma(wk, xk[v], acc[r][v]);
     }
   }
+#pragma GCC unroll 16
   for (int r = 0; r < kTileRows; ++r)
     for (int v = 0; v < kVectors; ++v) Simd::store(sums + r * sum_stride + v * kLanes, acc[r][v]);
 }

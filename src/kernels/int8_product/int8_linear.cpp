@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "base/parallel.h"
 #include "core/activation_quant.h"
 #include "core/float_formats.h"
 #include "core/float_runs.h"
@@ -38,13 +39,18 @@ Int8Linear::Int8Linear(const LinearProblem& problem)
       activation_dtype_(problem.activation_dtype),
       compute_dtype_(linear_compute_dtype(problem)) {
   const std::int64_t k = weight_.input_size;
-  for (std::int64_t n = 0; n < weight_.output_size; ++n) {
-    column_scale_.push_back(
-        load_float(weight_.scale.dtype(), weight_.scale.bytes(), n / weight_.block_size[0]));
-    if (!has_zero_point(weight_.activation)) continue;
-    const std::int8_t* row = codes() + n * k;
-    code_sums_.push_back(std::accumulate(row, row + k, std::int32_t{0}));
-  }
+  const auto rows = static_cast<std::size_t>(weight_.output_size);
+  column_scale_.resize(rows);
+  code_sums_.resize(rows);
+  parallel_for(weight_.output_size, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t n = begin; n < end; ++n) {
+      const auto i = static_cast<std::size_t>(n);
+      column_scale_[i] =
+          load_float(weight_.scale.dtype(), weight_.scale.bytes(), n / weight_.block_size[0]);
+      const std::int8_t* row = codes() + n * k;
+      code_sums_[i] = std::accumulate(row, row + k, std::int32_t{0});
+    }
+  });
   weight_.scale = {};
 }
 
@@ -70,7 +76,7 @@ Int8Linear::Buffers Int8Linear::buffers(std::int64_t m, std::byte* workspace) co
     b.scaled = space.take<std::byte>(m * input_size() * dtype_size_bytes(compute_dtype_));
   b.codes = space.take<std::int8_t>(m * input_size());
   b.scale = space.take<float>(m);
-  if (!code_sums_.empty()) b.zero_point = space.take<std::int8_t>(m);
+  if (has_zero_point(weight_.activation)) b.zero_point = space.take<std::int8_t>(m);
   b.total_bytes = space.used_bytes();
   return b;
 }
