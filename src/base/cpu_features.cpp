@@ -119,9 +119,7 @@ std::optional<int> allowed() {
 
 }  // namespace
 
-std::string_view cpu_isa_name(CpuIsa isa) noexcept {
-  return kNames[static_cast<std::size_t>(isa)];
-}
+std::string_view cpu_isa_name(CpuIsa isa) noexcept { return kNames[static_cast<std::size_t>(isa)]; }
 
 std::string cpu_isa_refusal(CpuIsa isa) {
   const std::optional<int> limit = allowed();

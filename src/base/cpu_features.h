@@ -18,8 +18,8 @@ enum class CpuIsa : std::uint8_t {
   kNeonI8mm,     ///< kNeonDotprod and products of 2 by 8 matrices of bytes
 };
 
-/// "avx2", "avx512", "avx512_vnni", "amx"; "neon", "neon_dotprod", "neon_i8mm": the names of kernels
-/// and of TORCHAO_CPP_CPU_ISA, each where the architecture is the machine's.
+/// "avx2", "avx512", "avx512_vnni", "amx"; "neon", "neon_dotprod", "neon_i8mm": the names of
+/// kernels and of TORCHAO_CPP_CPU_ISA, each where the architecture is the machine's.
 std::string_view cpu_isa_name(CpuIsa isa) noexcept;
 
 /// Why kernels for `isa` must not run: the machine or the operating system lacks it, or

@@ -14,8 +14,8 @@ struct NeonBytes {
   }
 
   // A sum for each weight row and x row: four codes of a weight row with those of four x rows.
-  [[gnu::noinline]] static void tile(const std::int8_t* const (&w)[kTileRows],
-                                     std::int64_t columns, const std::int8_t* x, Tile& out) {
+  [[gnu::noinline]] static void tile(const std::int8_t* const (&w)[kTileRows], std::int64_t columns,
+                                     const std::int8_t* x, Tile& out) {
     int32x4_t sums[kTileRows][2];
 #pragma GCC unroll 8
     for (int r = 0; r < kTileRows; ++r) sums[r][0] = sums[r][1] = vdupq_n_s32(0);
@@ -37,8 +37,8 @@ struct NeonBytes {
 
  private:
   template <int kQuad>
-  [[gnu::always_inline]] static void quad(const int8x16_t (&codes)[kTileRows],
-                                          const std::int8_t* x, int32x4_t (&sums)[kTileRows][2]) {
+  [[gnu::always_inline]] static void quad(const int8x16_t (&codes)[kTileRows], const std::int8_t* x,
+                                          int32x4_t (&sums)[kTileRows][2]) {
     const int8x16_t first = vld1q_s8(x + kQuad * 32);
     const int8x16_t second = vld1q_s8(x + kQuad * 32 + 16);
 #pragma GCC unroll 8

@@ -14,8 +14,8 @@ struct NeonBytes {
   }
 
   // Pairs of weight rows with pairs of x rows, eight columns at a time: 2 by 2 sums each.
-  [[gnu::noinline]] static void tile(const std::int8_t* const (&w)[kTileRows],
-                                     std::int64_t columns, const std::int8_t* x, Tile& out) {
+  [[gnu::noinline]] static void tile(const std::int8_t* const (&w)[kTileRows], std::int64_t columns,
+                                     const std::int8_t* x, Tile& out) {
     int32x4_t sums[kPairs][kPairs];
 #pragma GCC unroll 4
     for (int p = 0; p < kPairs; ++p)

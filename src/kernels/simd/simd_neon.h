@@ -104,8 +104,8 @@ struct Simd {
   static Floats look_up(const Table& table, Words index) {
     constexpr std::uint32_t kMask = kBits <= 2 ? 3 : (1u << kBits) - 1;
     const uint32x4_t value = vandq_u32(index, vdupq_n_u32(kMask));
-    const uint8x16_t bytes = vreinterpretq_u8_u32(
-        vmlaq_u32(vdupq_n_u32(0x03020100), value, vdupq_n_u32(0x04040404)));
+    const uint8x16_t bytes =
+        vreinterpretq_u8_u32(vmlaq_u32(vdupq_n_u32(0x03020100), value, vdupq_n_u32(0x04040404)));
     if constexpr (kBits <= 2) {
       return vreinterpretq_f32_u8(vqtbl1q_u8(table.part[0].val[0], bytes));
     } else if constexpr (kBits == 3) {
