@@ -7,6 +7,7 @@ set(CMAKE_SYSTEM_PROCESSOR aarch64)
 set(triple aarch64-linux-gnu)
 set(CMAKE_CXX_COMPILER ${triple}-g++)
 set(TORCHAO_CPP_SYSROOT ${CMAKE_CURRENT_LIST_DIR}/../../build-aarch64/sysroot CACHE PATH "Libraries for aarch64")
+set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES TORCHAO_CPP_SYSROOT)  # Checks read this file too.
 
 get_filename_component(sysroot ${TORCHAO_CPP_SYSROOT} REALPATH)
 set(CMAKE_LIBRARY_ARCHITECTURE ${triple})
