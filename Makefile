@@ -12,6 +12,7 @@ CCACHE := $(shell command -v ccache 2>/dev/null)
 LAUNCHER := $(if $(CCACHE),-DCMAKE_CXX_COMPILER_LAUNCHER=$(CCACHE),)
 ASAN_ENV := ASAN_OPTIONS=detect_leaks=1:strict_string_checks=1 UBSAN_OPTIONS=print_stacktrace=1
 CTEST := ctest --output-on-failure --parallel $(JOBS) --no-tests=error
+QEMU_CTEST := TORCHAO_CPP_NUM_THREADS=1 $(CTEST) --test-dir build-aarch64
 
 .PHONY: help
 help:  ## Show this list
@@ -46,6 +47,18 @@ asan: deps  ## Build and test under the address and undefined-behaviour sanitize
 	cmake --build --preset asan --parallel $(JOBS)
 	$(ASAN_ENV) $(CTEST) --test-dir build-asan
 
+.PHONY: aarch64
+aarch64:  ## Cross-build the kernels for 64-bit Arm and run their tests in QEMU (build-aarch64/)
+ifeq ($(DEPS),yes)
+	@scripts/install_dependencies.sh --aarch64
+endif
+	cmake --preset aarch64 $(LAUNCHER)
+	cmake --build --preset aarch64 --parallel $(JOBS)
+	QEMU_CPU=max TORCHAO_CPP_TEST_EXPECTED_ISA=neon_i8mm $(QEMU_CTEST) -R 'LinearKernel|Int8Product|CpuFeatures|check_isa_objects$$'
+	QEMU_CPU=cortex-a76 TORCHAO_CPP_TEST_EXPECTED_ISA=neon_dotprod $(QEMU_CTEST) -R 'Int8Product|CpuFeatures'
+	QEMU_CPU=cortex-a53 TORCHAO_CPP_TEST_EXPECTED_ISA=neon $(QEMU_CTEST) -R \
+	  'AgreeWithTheReference.*= (plain|int8wo|int4wo|intx3wo_asymmetric|nf4|fp8wo|mxfp4|int8dq)$$|Int8Product|CpuFeatures'
+
 .PHONY: fuzz
 fuzz:  ## Build the fuzz targets with clang and run each MINUTES (default 1) (build-fuzz/)
 	DEPS=$(DEPS) scripts/fuzz.sh $(or $(MINUTES),1) $(TARGETS)
@@ -65,4 +78,4 @@ format:  ## Format the sources in place with clang-format
 
 .PHONY: clean
 clean:  ## Remove the build folders
-	rm -rf build build-asan build-debug build-fuzz build-shared build-tsan
+	rm -rf build build-aarch64 build-asan build-debug build-fuzz build-shared build-tsan

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: install_dependencies.sh [--fuzz]
+# usage: install_dependencies.sh [--fuzz] [--aarch64]
 # Installs what building torchao.cpp needs from Debian's packages; installs only what is missing. --fuzz: also clang and
-# what libFuzzer needs.
+# what libFuzzer needs. --aarch64: also a cross compiler and QEMU, and unpacks the libraries for arm64 into
+# build-aarch64/sysroot, without adding the architecture to this system.
 # Runs as root or through sudo. Does nothing, quickly, when everything is there.
 set -euo pipefail
 
@@ -19,10 +20,17 @@ packages=(
   libbenchmark-dev                                # benchmarks
 )
 
+# Libraries for arm64, with those that they load.
+arm64_packages=(libfmt-dev libspdlog-dev libpcre2-dev libutf8proc-dev libgtest-dev libgmock-dev libbenchmark-dev)
+arm64_loaded='lib(fmt|spdlog|pcre2-8|utf8proc|benchmark)[-0-9a-z.]*'
+sysroot=$(cd "$(dirname "$0")/.." && pwd)/build-aarch64/sysroot
+
+aarch64=no
 for argument in "$@"; do
   case $argument in
+    --aarch64) aarch64=yes; packages+=(g++-aarch64-linux-gnu qemu-user) ;;
     --fuzz) packages+=(clang libclang-rt-dev libomp-dev) ;;  # the compiler, libFuzzer and sanitizers, OpenMP
-    *) printf '%s\n' "usage: install_dependencies.sh [--fuzz]" >&2; exit 2 ;;
+    *) printf '%s\n' "usage: install_dependencies.sh [--fuzz] [--aarch64]" >&2; exit 2 ;;
   esac
 done
 
@@ -39,8 +47,39 @@ for package in "${packages[@]}"; do
   [ "$status" = installed ] || missing+=("$package")
 done
 
+# apt with lists and a cache of its own, for arm64 alone.
+arm64_apt() {
+  local command=$1 state=$sysroot.part/apt
+  shift
+  "$command" -q -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User= -o Dir::State="$state" \
+    -o Dir::State::Lists="$state/lists" -o Dir::State::status=/dev/null -o Dir::Cache="$state/cache" "$@"
+}
+
+# Unpacks the libraries for arm64; the folder is there when all of them are.
+unpack_arm64() {
+  [ "$aarch64" = yes ] || return 0
+  if [ -d "$sysroot" ]; then
+    say "the libraries for arm64 are in $sysroot"
+    return 0
+  fi
+  rm -rf "$sysroot.part"
+  mkdir -p "$sysroot.part/apt/lists/partial" "$sysroot.part/apt/cache/archives/partial" "$sysroot.part/packages"
+  arm64_apt apt-get update
+  local loaded
+  loaded=$(arm64_apt apt-cache depends "${arm64_packages[@]}" |
+    sed -nE "s/^ *Depends: ($arm64_loaded)\$/\1/p" | grep -v -e '-dev$' | sort -u)
+  # shellcheck disable=SC2086
+  (cd "$sysroot.part/packages" && arm64_apt apt-get download "${arm64_packages[@]}" $loaded)
+  local file
+  for file in "$sysroot.part"/packages/*.deb; do dpkg-deb -x "$file" "$sysroot.part/root"; done
+  mv "$sysroot.part/root" "$sysroot"
+  rm -rf "$sysroot.part"
+  say "unpacked the libraries for arm64 into $sysroot"
+}
+
 if [ ${#missing[@]} -eq 0 ]; then
   say "all ${#packages[@]} packages are installed"
+  unpack_arm64
   exit 0
 fi
 say "missing: ${missing[*]}"
@@ -77,3 +116,4 @@ if [ "$known" = no ] || ! install; then
   fi
 fi
 say "installed: ${missing[*]}"
+unpack_arm64

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdlib>
 #include <optional>
+#include <span>
 
 #include "torchao_cpp/error.h"
 
@@ -14,12 +15,15 @@
 #include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
 #endif
 
 namespace torchao_cpp {
 namespace {
 
-constexpr auto kNames = std::to_array<std::string_view>({"avx2", "avx512", "avx512_vnni", "amx"});
+constexpr auto kNames = std::to_array<std::string_view>(
+    {"avx2", "avx512", "avx512_vnni", "amx", "neon", "neon_dotprod", "neon_i8mm"});
 constexpr const char* kVariable = "TORCHAO_CPP_CPU_ISA";
 
 #if defined(__x86_64__)
@@ -74,11 +78,41 @@ bool machine_has(CpuIsa isa) noexcept {
          asks_for_tiles();
 }
 
+constexpr int kFirstIsa = static_cast<int>(CpuIsa::kAvx2);
+constexpr int kIsas = 4;
+
+#elif defined(__aarch64__)
+
+bool machine_has(CpuIsa isa) noexcept {
+  // Bits of Linux's <asm/hwcap.h>; older ones lack the names.
+  constexpr unsigned long kAsimd = 1ul << 1, kAsimdDp = 1ul << 20, kI8mm = 1ul << 13;
+  const unsigned long first = getauxval(AT_HWCAP);
+  if ((first & kAsimd) == 0) return false;
+  if (isa == CpuIsa::kNeon) return true;
+  if ((first & kAsimdDp) == 0) return false;
+  if (isa == CpuIsa::kNeonDotprod) return true;
+  return (getauxval(AT_HWCAP2) & kI8mm) != 0;
+}
+
+constexpr int kFirstIsa = static_cast<int>(CpuIsa::kNeon);
+constexpr int kIsas = 3;
+
 #else
 
 bool machine_has(CpuIsa) noexcept { return false; }
 
+constexpr int kFirstIsa = 0;
+constexpr int kIsas = 0;
+
 #endif
+
+// The sets of this architecture, each with all of those before it.
+constexpr std::span<const std::string_view> kOwnNames(kNames.data() + kFirstIsa, kIsas);
+
+bool is_own(CpuIsa isa) noexcept {
+  const int i = static_cast<int>(isa) - kFirstIsa;
+  return i >= 0 && i < kIsas;
+}
 
 // The greatest set that TORCHAO_CPP_CPU_ISA allows: -1 for "ref"; nullopt when it is not set.
 std::optional<int> allowed() {
@@ -86,25 +120,24 @@ std::optional<int> allowed() {
   if (text == nullptr || *text == '\0') return std::nullopt;
   const std::string_view name = text;
   if (name == "ref") return -1;
-  for (std::size_t i = 0; i < kNames.size(); ++i) {
-    if (kNames[i] == name) return static_cast<int>(i);
+  for (std::size_t i = 0; i < kOwnNames.size(); ++i) {
+    if (kOwnNames[i] == name) return kFirstIsa + static_cast<int>(i);
   }
-  throw Error(
-      fmt::format("{} is '{}'; expected ref or one of {}", kVariable, name, fmt::join(kNames, ", ")),
-      "environment");
+  throw Error(fmt::format("{} is '{}'; expected ref or one of {}", kVariable, name,
+                          fmt::join(kOwnNames, ", ")),
+              "environment");
 }
 
 }  // namespace
 
-std::string_view cpu_isa_name(CpuIsa isa) noexcept {
-  return kNames[static_cast<std::size_t>(isa)];
-}
+std::string_view cpu_isa_name(CpuIsa isa) noexcept { return kNames[static_cast<std::size_t>(isa)]; }
 
 std::string cpu_isa_refusal(CpuIsa isa) {
   const std::optional<int> limit = allowed();
   if (limit && static_cast<int>(isa) > *limit)
     return fmt::format("{} is {}", kVariable, std::getenv(kVariable));
-  if (!machine_has(isa)) return fmt::format("this machine has no {}", cpu_isa_name(isa));
+  if (!is_own(isa) || !machine_has(isa))
+    return fmt::format("this machine has no {}", cpu_isa_name(isa));
   return {};
 }
 

@@ -23,4 +23,9 @@ LinearKernel float_product_avx512(LinearOperation operation);
 LinearKernel float_product_avx2(LinearOperation operation);
 #endif
 
+#if defined(__aarch64__)
+/// The same for NEON.
+LinearKernel float_product_neon(LinearOperation operation);
+#endif
+
 }  // namespace torchao_cpp

@@ -134,6 +134,21 @@ class SimdFloatLinear final : public PackedWeight {
   std::int64_t gemm_slots_;
 };
 
+template <ProductOf kProduct, CpuIsa kIsa>
+LinearKernel simd_kernel(LinearOperation operation) {
+  using Packed = SimdFloatLinear<kProduct>;
+  LinearKernel kernel = make_linear_kernel<Packed>(operation, cpu_isa_name(kIsa));
+  kernel.runs_here = [] { return runs_on(kIsa); };
+  kernel.supports = Packed::supports;
+  return kernel;
+}
+
+}  // namespace
+
+#if defined(__x86_64__)
+
+namespace {
+
 // Tiles multiply bfloat16 only.
 Support takes_bfloat16(const LinearProblem& problem) {
   const FloatLinear linear(problem);
@@ -142,15 +157,6 @@ Support takes_bfloat16(const LinearProblem& problem) {
   if (linear.is_plain() && linear.plain().dtype() != DType::kBFloat16)
     return Support::no(fmt::format("the weight is {}", dtype_name(linear.plain().dtype())));
   return Support::yes();
-}
-
-template <ProductOf kProduct, CpuIsa kIsa>
-LinearKernel simd_kernel(LinearOperation operation) {
-  using Packed = SimdFloatLinear<kProduct>;
-  LinearKernel kernel = make_linear_kernel<Packed>(operation, cpu_isa_name(kIsa));
-  kernel.runs_here = [] { return runs_on(kIsa); };
-  kernel.supports = Packed::supports;
-  return kernel;
 }
 
 }  // namespace
@@ -171,5 +177,13 @@ LinearKernel float_product_avx512(LinearOperation operation) {
 LinearKernel float_product_avx2(LinearOperation operation) {
   return simd_kernel<float_product_avx2_functions, CpuIsa::kAvx2>(operation);
 }
+
+#elif defined(__aarch64__)
+
+LinearKernel float_product_neon(LinearOperation operation) {
+  return simd_kernel<float_product_neon_functions, CpuIsa::kNeon>(operation);
+}
+
+#endif
 
 }  // namespace torchao_cpp

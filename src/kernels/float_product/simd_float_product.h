@@ -159,6 +159,7 @@ void pack_x(const void* x, CodeForm form, std::int64_t m, std::int64_t columns,
 template <int kVectors>
 [[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t columns, float* sums,
           std::int64_t sum_stride) {
+  // Unrolled everywhere: an index that varies would keep the sums in memory.
   Floats acc[kTileRows][kVectors];
   TORCHAO_CPP_UNROLL
   for (int r = 0; r < kTileRows; ++r)

@@ -9,5 +9,6 @@ namespace torchao_cpp {
 const FloatProduct& float_product_amx_functions() noexcept;
 const FloatProduct& float_product_avx512_functions() noexcept;
 const FloatProduct& float_product_avx2_functions() noexcept;
+const FloatProduct& float_product_neon_functions() noexcept;
 
 }  // namespace torchao_cpp

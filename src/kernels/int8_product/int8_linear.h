@@ -33,6 +33,8 @@ class Int8Linear {
   std::int64_t input_size() const noexcept { return weight_.input_size; }
   /// int8 codes [N, K]
   const std::int8_t* codes() const noexcept { return weight_.qdata.data<std::int8_t>(); }
+  /// Sums of the codes of each row [N]
+  const std::int32_t* code_sums() const noexcept { return code_sums_.data(); }
 
   /// Scratch of prepare() for m rows.
   std::int64_t workspace_bytes(std::int64_t m) const noexcept;

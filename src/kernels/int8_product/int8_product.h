@@ -15,13 +15,12 @@ struct Int8Rows {
   std::int64_t columns = 0;            ///< K
 };
 
-/// What is added to the codes of x: instructions multiply unsigned bytes with signed ones.
-inline constexpr int kXOffset = 128;
-
-/// The product for one instruction set, of x + kXOffset; exact in int32 but for whole turns of it. x
+/// The product for one instruction set, of x + x_offset; exact in int32 but for whole turns of it. x
 /// is packed once, in a layout that depends on the number of its rows alone. Scratch and packed x are
 /// the caller's, 64-byte aligned.
 struct Int8Product {
+  /// 128 where instructions multiply unsigned bytes with signed ones, else 0.
+  std::int32_t x_offset = 0;
   /// Weight rows that multiply() takes at most.
   std::int64_t max_rows = 0;
   /// Bytes of x [m, K] as multiply() takes it, and in how many units pack_x() makes that.
@@ -41,5 +40,8 @@ struct Int8Product {
 const Int8Product& int8_product_avx2_functions() noexcept;
 const Int8Product& int8_product_avx512_vnni_functions() noexcept;
 const Int8Product& int8_product_amx_functions() noexcept;
+const Int8Product& int8_product_neon_functions() noexcept;
+const Int8Product& int8_product_neon_dotprod_functions() noexcept;
+const Int8Product& int8_product_neon_i8mm_functions() noexcept;
 
 }  // namespace torchao_cpp

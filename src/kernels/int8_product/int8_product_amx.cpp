@@ -70,7 +70,7 @@ void multiply(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std:
                  reinterpret_cast<float*>(sums));
 }
 
-constexpr Int8Product kInt8Product{kBlockRows,       AmxPackedX::packed_bytes, AmxPackedX::units,
+constexpr Int8Product kInt8Product{kXOffset, kBlockRows,       AmxPackedX::packed_bytes, AmxPackedX::units,
                                    AmxPackedX::pack, scratch_bytes,            multiply, finish_sums};
 
 }  // namespace

@@ -25,4 +25,11 @@ LinearKernel intx_product_avx512_vnni();
 LinearKernel intx_product_amx();
 #endif
 
+#if defined(__aarch64__)
+/// Our own, for one instruction set each; codes are read where they lie.
+LinearKernel int8_product_neon(LinearOperation operation);
+LinearKernel int8_product_neon_dotprod(LinearOperation operation);
+LinearKernel int8_product_neon_i8mm(LinearOperation operation);
+#endif
+
 }  // namespace torchao_cpp

@@ -80,7 +80,7 @@ class SimdInt8Linear final : public PackedWeight {
     });
     const Int8Rows weight{linear_.codes(), k};
     Epilogue epilogue = linear_.epilogue();
-    epilogue.x_offset = kXOffset;
+    epilogue.x_offset = product().x_offset;
     const EpilogueArgs outputs{operand.scale, operand.zero_point, args.bias, args.y,
                                args.y_stride};
     for_each_panel(linear_.output_size(), plan_, slots_,
@@ -108,6 +108,8 @@ LinearKernel simd_kernel(LinearOperation operation) {
 
 }  // namespace
 
+#if defined(__x86_64__)
+
 LinearKernel int8_product_amx(LinearOperation operation) {
   return simd_kernel<int8_product_amx_functions, CpuIsa::kAmx>(operation);
 }
@@ -119,5 +121,23 @@ LinearKernel int8_product_avx512_vnni(LinearOperation operation) {
 LinearKernel int8_product_avx2(LinearOperation operation) {
   return simd_kernel<int8_product_avx2_functions, CpuIsa::kAvx2>(operation);
 }
+
+#endif
+
+#if defined(__aarch64__)
+
+LinearKernel int8_product_neon(LinearOperation operation) {
+  return simd_kernel<int8_product_neon_functions, CpuIsa::kNeon>(operation);
+}
+
+LinearKernel int8_product_neon_dotprod(LinearOperation operation) {
+  return simd_kernel<int8_product_neon_dotprod_functions, CpuIsa::kNeonDotprod>(operation);
+}
+
+LinearKernel int8_product_neon_i8mm(LinearOperation operation) {
+  return simd_kernel<int8_product_neon_i8mm_functions, CpuIsa::kNeonI8mm>(operation);
+}
+
+#endif
 
 }  // namespace torchao_cpp

@@ -35,6 +35,8 @@ struct IntxRows {
 /// The product for one instruction set: integers within a group, float32 from group to group.
 /// Packed x and scratch are as for Int8Product.
 struct IntxProduct {
+  /// As Int8Product has it.
+  std::int32_t x_offset = 0;
   /// L of the planes.
   std::int64_t plane_bytes = 0;
   /// Weight rows that multiply() takes at most.
@@ -46,7 +48,7 @@ struct IntxProduct {
   void (*pack_x)(const std::int8_t* x, std::int64_t m, std::int64_t columns, std::int64_t unit,
                  std::byte* packed) noexcept = nullptr;
   std::int64_t (*scratch_bytes)(std::int64_t m, std::int64_t columns) noexcept = nullptr;
-  /// sums[m, count]: sum over k of (x[m, k] + kXOffset) * (q - zero) * scale of rows n0 .. n0 + count.
+  /// sums[m, count]: sum over k of (x[m, k] + x_offset) * (q - zero) * scale of rows n0 .. n0 + count.
   void (*multiply)(const IntxRows& weight, std::int64_t n0, std::int64_t count,
                    const std::byte* packed_x, std::int64_t m, std::byte* scratch,
                    float* sums) noexcept = nullptr;

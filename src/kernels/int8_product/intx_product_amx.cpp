@@ -90,7 +90,8 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
   transpose_sums(sums, stride, m, count, out);
 }
 
-constexpr IntxProduct kIntxProduct{kBytes,
+constexpr IntxProduct kIntxProduct{kXOffset,
+                                   kBytes,
                                    kBlockRows,
                                    takes_whole_tiles,
                                    AmxPackedX::packed_bytes,

@@ -104,7 +104,7 @@ class SimdIntxLinear final : public PackedWeight {
         product().pack_x(s.codes + m0 * k, rows, k, u, s.packed_x);
     });
     Epilogue epilogue = linear_.epilogue();
-    epilogue.x_offset = kXOffset;
+    epilogue.x_offset = product().x_offset;
     epilogue.value_sums = rows_.value_sums();
     const EpilogueArgs outputs{s.row_scale, s.zero_point, args.bias, args.y, args.y_stride};
     for_each_panel(linear_.output_size(), plan_, slots_,

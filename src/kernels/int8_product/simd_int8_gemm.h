@@ -112,7 +112,7 @@ void multiply(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std:
                  reinterpret_cast<float*>(sums));
 }
 
-constexpr Int8Product kInt8Product{kGemmBlock,   Panels::packed_bytes, Panels::units,
+constexpr Int8Product kInt8Product{kXOffset,      kGemmBlock,    Panels::packed_bytes, Panels::units,
                                    Panels::pack, scratch_bytes,        multiply, finish_sums};
 
 }  // namespace

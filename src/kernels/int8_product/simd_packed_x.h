@@ -20,6 +20,8 @@ using Ints = SimdBytes::Ints;
 constexpr std::int64_t kBytes = SimdBytes::kBytes;
 constexpr std::int64_t kIntLanes = SimdBytes::kLanes;
 
+constexpr std::int32_t kXOffset = 128;
+
 /// Rows of x up to which each output is a dot product of two rows.
 constexpr std::int64_t kDotRows = 8;
 
