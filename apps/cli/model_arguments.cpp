@@ -75,8 +75,9 @@ std::vector<std::int32_t> parse_input_ids(std::string_view text) {
   }
 }
 
-LLM load_model(const ModelArguments& arguments) {
+LLM load_model(const ModelArguments& arguments, int max_batch) {
   ModelOptions options = arguments.to_options();
+  options.max_batch = max_batch;
   ProgressBar bar;
   options.progress = [&](std::string_view stage, std::int64_t done, std::int64_t total) {
     check_interrupted();

@@ -40,9 +40,9 @@ std::optional<DType> parse_dtype(const std::string& name);
 /// "1,2,3" -> ids. Throws UsageError for anything that is no list of integers.
 std::vector<std::int32_t> parse_input_ids(std::string_view text);
 
-/// Loads the model with a progress bar; Ctrl-C stops it where watch_interrupts() was called. Writes
+/// Loads the model, for `max_batch` sequences at once, with a progress bar; Ctrl-C stops it where watch_interrupts() was called. Writes
 /// its notices.
-LLM load_model(const ModelArguments& arguments);
+LLM load_model(const ModelArguments& arguments, int max_batch = 1);
 
 /// Declares the flag --json.
 void declare_json(CLI::App& command, bool& json);

@@ -157,6 +157,27 @@ class Generate(CliTest):
         self.assertEqual(results[0]["output_ids"], results[1]["output_ids"])
         self.assertEqual([r["threads"] for r in results], [1, 2])
 
+    def test_several_prompts_give_what_each_gives_alone(self):
+        prompts = ["The Linux kernel is", "A list", "- x"]
+        alone = [self.succeed_json("generate", DEMO, f"--prompt={p}", "--dtype", "f32", *SHORT) for p in prompts]
+        together = self.succeed_json("generate", DEMO, *[f"--prompt={p}" for p in prompts], "--max-batch", "2", "--dtype", "f32", *SHORT)
+        for key in ("input_ids", "output_ids", "text", "finish_reason"):
+            self.assertEqual([r[key] for r in together["results"]], [r[key] for r in alone])
+        self.assertEqual(together["timings"]["new_tokens"], sum(len(r["output_ids"]) for r in alone))
+
+        file = self.folder / "prompts.txt"
+        file.write_bytes("\n".join(prompts).replace("list\n", "list\r\n\n").encode())
+        arguments = ["generate", DEMO, "--prompts-file", file, "--dtype", "f32", *SHORT]
+        self.assertEqual([r["text"] for r in self.succeed_json(*arguments)["results"]], [r["text"] for r in alone])
+        result = run(*arguments)
+        want = "".join(f"--- prompt {i} of 3: {len(r['input_ids'])} tokens, {len(r['output_ids'])} new ({r['finish_reason']})\n{r['text']}\n"
+                       for i, r in enumerate(alone, 1))
+        self.assertEqual(result.stdout, want)
+        self.assertRegex(result.stderr, r"3 prompts of \d+ tokens, \d+ new tokens in .* tokens/s")
+
+        ids = self.succeed_json("generate", DEMO, "--input-ids", "427,1711", "--input-ids", "5", *SHORT)["results"]
+        self.assertEqual([r["input_ids"] for r in ids], [[427, 1711], [5]])
+
     def test_chat_form(self):
         result = self.succeed_json("generate", DEMO, "--prompt", "Hi", "--chat", *SHORT)
         self.assertEqual(result["input_ids"][0], 8190)
