@@ -16,7 +16,6 @@ packages=(
   libutf8proc-dev                                 # Unicode normal forms
   libdnnl-dev                                     # float matrix products (oneDNN)
   libgtest-dev libgmock-dev                       # tests
-  libbenchmark-dev                                # benchmarks
 )
 
 for argument in "$@"; do

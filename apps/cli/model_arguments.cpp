@@ -13,6 +13,11 @@ void declare_json(CLI::App& command, bool& json) {
 }
 
 void ModelArguments::declare(CLI::App& command) {
+  declare_without_json(command);
+  declare_json(command, json);
+}
+
+void ModelArguments::declare_without_json(CLI::App& command) {
   command.add_option("DIR", directory, "Model folder: config.json, and safetensors or .bin files")
       ->required();
   command.add_option("-q,--quantization", quantization, kQuantizationHelp);
@@ -24,7 +29,6 @@ void ModelArguments::declare(CLI::App& command) {
                    "Decide fused layers as vLLM does: by their fused name alone");
   command.add_option("--threads", threads, "CPU threads (default: all)")
       ->check(CLI::Range(1, 4096));
-  declare_json(command, json);
 }
 
 ModelOptions ModelArguments::to_options() const {

@@ -275,6 +275,25 @@ struct PerplexityResult {
   double seconds = 0;
 };
 
+/// What the steps of one kind took.
+struct PhaseProfile {
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;  ///< That went through the model.
+  double seconds = 0;       ///< Of the whole steps.
+  double linear_seconds = 0;  ///< All linears, the output head among them.
+  double attention_seconds = 0;
+  double sampling_seconds = 0;
+
+  /// Norms, rotation, activation function, embedding, scheduling.
+  double other_seconds() const noexcept { return seconds - linear_seconds - attention_seconds - sampling_seconds; }
+};
+
+/// Steps that read prompts, and steps that make one token for each sequence.
+struct RunProfile {
+  PhaseProfile prefill;
+  PhaseProfile decode;
+};
+
 /// A loaded decoder model with its KV caches. Not safe for concurrent calls.
 class TORCHAO_CPP_EXPORT LLM {
  public:
@@ -293,6 +312,8 @@ class TORCHAO_CPP_EXPORT LLM {
   std::int64_t weight_bytes() const noexcept;
   std::int64_t linear_weight_bytes() const noexcept;
   const std::vector<LinearReport>& linear_reports() const noexcept;
+  /// Bytes of keys and values that one token of a sequence holds, all layers together.
+  std::int64_t kv_cache_bytes_per_token() const noexcept;
   std::span<const std::string> notices() const noexcept;
 
   /// float32 logits [T, vocab] of one sequence. Throws Error: no ids, an id outside the vocabulary, too long.
@@ -310,6 +331,10 @@ class TORCHAO_CPP_EXPORT LLM {
   std::vector<GenerationResult> generate_batch(std::span<const std::vector<std::int32_t>> prompts, const SamplingParams& params,
                                                const std::function<bool(std::int64_t, std::int32_t)>& on_token = nullptr,
                                                const std::atomic<bool>* cancelled = nullptr);
+  /// From now on generate and generate_batch note where their time goes; two readings of the clock for each part of a step.
+  void start_profile();
+  /// What was noted since start_profile; none of it without one.
+  RunProfile stop_profile();
   /// Mean negative log-likelihood over consecutive non-overlapping windows; the incomplete last one is dropped.
   PerplexityResult perplexity(std::span<const std::int32_t> ids, std::int64_t window = 512,
                               const std::function<bool(std::int64_t done, std::int64_t total)>& progress = nullptr);

@@ -30,11 +30,7 @@ std::vector<GenerationResult> BatchGeneration::run() {
   while (!is_cancelled()) {
     admit();
     if (running_.empty()) break;
-    if (decoding_ < running_.size()) {
-      prefill();
-    } else {
-      decode();
-    }
+    step();
     remove_done();
   }
   for (Sequence& sequence : running_) {
@@ -43,6 +39,21 @@ std::vector<GenerationResult> BatchGeneration::run() {
   }
   remove_done();
   return std::move(results_);
+}
+
+void BatchGeneration::step() {
+  const Clock::time_point start = Clock::now();
+  const bool is_prefill = is_prefilling();
+  if (request_.profile != nullptr)
+    phase_ = is_prefill ? &request_.profile->prefill : &request_.profile->decode;
+  model_.set_profile(phase_);
+  is_prefill ? prefill() : decode();
+  model_.set_profile(nullptr);
+  if (phase_ == nullptr) return;
+  ++phase_->steps;
+  for (const SequenceTokens& tokens : tokens_)
+    phase_->tokens += static_cast<std::int64_t>(tokens.ids.size());
+  phase_->seconds += std::chrono::duration<double>(Clock::now() - start).count();
 }
 
 void BatchGeneration::admit() {
@@ -100,6 +111,7 @@ void BatchGeneration::sample(std::size_t begin, std::size_t end) {
   const auto count = static_cast<std::int64_t>(end - begin);
   const auto vocab = static_cast<std::size_t>(model_.config().vocab_size);
   model_.last_logits(count, logits_.data());
+  const Clock::time_point start = Clock::now();
   parallel_for(count, 1, [&](std::int64_t first, std::int64_t last) {
     for (std::int64_t i = first; i < last; ++i) {
       Sequence& sequence = running_[begin + static_cast<std::size_t>(i)];
@@ -111,6 +123,8 @@ void BatchGeneration::sample(std::size_t begin, std::size_t end) {
       }
     }
   });
+  if (phase_ != nullptr)
+    phase_->sampling_seconds += std::chrono::duration<double>(Clock::now() - start).count();
   for (std::size_t i = begin; i < end; ++i) take_id(running_[i]);
 }
 

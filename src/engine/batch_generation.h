@@ -35,6 +35,7 @@ struct BatchRequest {
   const SamplingParams& params;
   const std::function<bool(std::int64_t, std::int32_t)>& on_token;
   const std::atomic<bool>* cancelled = nullptr;
+  RunProfile* profile = nullptr;  ///< Where time is added up, or null.
 };
 
 /// Generates for many prompts on one model. A prompt joins as soon as a place is free. A step is
@@ -63,6 +64,7 @@ class BatchGeneration {
     bool is_done = false;
   };
 
+  void step();
   void admit();
   void prefill();
   void decode();
@@ -75,6 +77,7 @@ class BatchGeneration {
   std::span<const std::int32_t> prompt(const Sequence& sequence) const {
     return request_.prompts[static_cast<std::size_t>(sequence.index)];
   }
+  bool is_prefilling() const { return decoding_ < running_.size(); }
   bool is_cancelled() const { return request_.cancelled != nullptr && request_.cancelled->load(); }
 
   DecoderModel& model_;
@@ -87,6 +90,7 @@ class BatchGeneration {
   std::size_t decoding_ = 0;       ///< How many of them are past their prefill.
   std::vector<SequenceTokens> tokens_;
   std::vector<float> logits_;
+  PhaseProfile* phase_ = nullptr;  ///< Of the step at hand.
 };
 
 }  // namespace torchao_cpp

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "base/parallel.h"
 #include "engine/batch_generation.h"
@@ -95,6 +96,9 @@ struct LLM::Impl {
   std::vector<std::string> notices;
   DecoderModel model;
   CachePlaces places;
+  std::optional<RunProfile> noted;
+
+  RunProfile* profile() { return noted ? &*noted : nullptr; }
 };
 
 LLM::LLM(const std::filesystem::path& directory, const ModelOptions& options)
@@ -119,6 +123,9 @@ std::int64_t LLM::linear_weight_bytes() const noexcept {
 const std::vector<LinearReport>& LLM::linear_reports() const noexcept {
   return impl_->model.linear_reports();
 }
+std::int64_t LLM::kv_cache_bytes_per_token() const noexcept {
+  return impl_->model.kv_cache_bytes_per_token();
+}
 std::span<const std::string> LLM::notices() const noexcept { return impl_->notices; }
 
 Tensor LLM::logits(std::span<const std::int32_t> input_ids) {
@@ -138,7 +145,8 @@ GenerationResult LLM::generate(std::span<const std::int32_t> input_ids,
   impl_->check_ids(input_ids);
   std::function<bool(std::int64_t, std::int32_t)> on_batch_token;
   if (on_token) on_batch_token = [&](std::int64_t, std::int32_t id) { return on_token(id); };
-  return BatchGeneration(impl_->model, impl_->places, {{&input_ids, 1}, params, on_batch_token})
+  return BatchGeneration(impl_->model, impl_->places,
+                         {{&input_ids, 1}, params, on_batch_token, nullptr, impl_->profile()})
       .run()
       .front();
 }
@@ -156,7 +164,16 @@ std::vector<GenerationResult> LLM::generate_batch(
                   error.kind());
     }
   }
-  return BatchGeneration(impl_->model, impl_->places, {ids, params, on_token, cancelled}).run();
+  return BatchGeneration(impl_->model, impl_->places,
+                         {ids, params, on_token, cancelled, impl_->profile()})
+      .run();
+}
+
+void LLM::start_profile() { impl_->noted.emplace(); }
+RunProfile LLM::stop_profile() {
+  const RunProfile profile = impl_->noted.value_or(RunProfile{});
+  impl_->noted.reset();
+  return profile;
 }
 
 PerplexityResult LLM::perplexity(

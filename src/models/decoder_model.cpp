@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstring>
 
 #include "models/layer_selection.h"
@@ -54,7 +55,26 @@ LoadedWeight load_embedding(const DecoderConfig& config, const LinearBuild& buil
   return decision.config ? quantize_param_data(weight.plain, *decision.config).weight : weight;
 }
 
+// Runs fn and adds its seconds to `total`, where there is one.
+template <typename F>
+void timed(double* total, const F& fn) noexcept {
+  if (total == nullptr) return fn();
+  const auto start = std::chrono::steady_clock::now();
+  fn();
+  *total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
+
+template <typename F>
+void DecoderModel::run_linear(const F& fn) noexcept {
+  timed(profile_ == nullptr ? nullptr : &profile_->linear_seconds, fn);
+}
+
+template <typename F>
+void DecoderModel::run_attention(const F& fn) noexcept {
+  timed(profile_ == nullptr ? nullptr : &profile_->attention_seconds, fn);
+}
 
 DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& options,
                            std::vector<std::string>& notices)
@@ -222,19 +242,19 @@ void DecoderModel::run_layer(std::int64_t index) noexcept {
   auto* queries = queries_.mutable_data<float>();
 
   rms_norm(layer.input_layernorm, eps, hidden, rows, normed);
-  layer.qkv_proj->apply(normed, rows, wide, context);
+  run_linear([&] { layer.qkv_proj->apply(normed, rows, wide, context); });
   const QkvRows qkv{layer.qkv_proj->part(0, wide, rows), layer.qkv_proj->part(1, wide, rows),
                     layer.qkv_proj->part(2, wide, rows)};
   transform_qkv(layer.heads, *rope_, qkv, places_, index, queries);
-  attention_->run(segments_, index, queries, inner);
-  layer.o_proj->apply(inner, rows, normed, context);
+  run_attention([&] { attention_->run(segments_, index, queries, inner); });
+  run_linear([&] { layer.o_proj->apply(inner, rows, normed, context); });
   add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
 
   rms_norm(layer.post_attention_layernorm, eps, hidden, rows, normed);
-  layer.gate_up_proj->apply(normed, rows, wide, context);
+  run_linear([&] { layer.gate_up_proj->apply(normed, rows, wide, context); });
   silu_mul(dtype_, layer.gate_up_proj->part(0, wide, rows), layer.gate_up_proj->part(1, wide, rows),
            rows, config_.intermediate_size, inner);
-  layer.down_proj->apply(inner, rows, normed, context);
+  run_linear([&] { layer.down_proj->apply(inner, rows, normed, context); });
   add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
 }
 
@@ -243,8 +263,10 @@ void DecoderModel::logits(std::int64_t first, std::int64_t count, float* out) no
   const std::int64_t row_bytes = config_.hidden_size * dtype_size_bytes(dtype_);
   for (std::int64_t done = 0; done < count; done += head_rows_) {
     const std::int64_t rows = std::min(head_rows_, count - done);
-    lm_head_->apply(normed_.bytes() + (first + done) * row_bytes, rows, head_out_.mutable_bytes(),
-                    context);
+    run_linear([&] {
+      lm_head_->apply(normed_.bytes() + (first + done) * row_bytes, rows, head_out_.mutable_bytes(),
+                      context);
+    });
     widen(dtype_, head_out_.bytes(), rows * config_.vocab_size, out + done * config_.vocab_size);
   }
 }

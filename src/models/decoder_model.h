@@ -50,6 +50,13 @@ class DecoderModel {
   std::int64_t linear_weight_bytes() const noexcept { return linear_weight_bytes_; }
   const std::vector<LinearReport>& linear_reports() const noexcept { return reports_; }
 
+  std::int64_t kv_cache_bytes_per_token() const noexcept {
+    return 2 * config_.num_layers * config_.num_kv_heads * config_.head_dim *
+           dtype_size_bytes(dtype_);
+  }
+  /// Where forward and the logits add up their time, or null: nowhere, at no cost.
+  void set_profile(PhaseProfile* profile) noexcept { profile_ = profile; }
+
   /// An empty cache for one sequence of at most `length` tokens.
   KvCache make_cache(std::int64_t length) const;
 
@@ -80,6 +87,10 @@ class DecoderModel {
   void count_weights();
   void allocate_workspace();
   void run_layer(std::int64_t index) noexcept;
+  template <typename F>
+  void run_linear(const F& fn) noexcept;
+  template <typename F>
+  void run_attention(const F& fn) noexcept;
 
   DecoderConfig config_;
   DType dtype_ = DType::kBFloat16;
@@ -97,6 +108,8 @@ class DecoderModel {
   std::vector<LinearReport> reports_;
   std::int64_t weight_bytes_ = 0;
   std::int64_t linear_weight_bytes_ = 0;
+
+  PhaseProfile* profile_ = nullptr;
 
   // The tokens of the last forward.
   std::vector<std::int32_t> ids_;

@@ -128,6 +128,53 @@ class Logits(CliTest):
         self.assertIn("[2, 48]", self.succeed("logits", INT8, "--input-ids", "1, 2", "--output", self.folder / "l"))
 
 
+class Bench(CliTest):
+    def bench(self, *arguments):
+        """The table and the JSON file of a quick run."""
+        file = self.folder / "bench.json"
+        text = self.succeed("bench", *arguments, "--json", file)
+        out = json.loads(file.read_text())
+        self.assertGreater(out["machine"]["read_bytes_per_second"], 0)
+        self.assertIn("reads", text)
+        self.assertFalse(list(self.folder.glob("*.part")))
+        return text, out
+
+    def test_linear(self):
+        plot = self.folder / "bench.svg"
+        text, out = self.bench("linear", "--shapes", "64x128,32x96", "--configs", "plain,int4wo-128", "--m", "1,20", "--seconds", "0",
+                               "--rotation-mib", "1", "--kernel", "ref", "--plot", plot)
+        self.assertEqual([r["m"] for r in out["linears"]], [1, 20] * 4)
+        self.assertEqual([bool(r["problem"]) for r in out["linears"]], [False] * 6 + [True] * 2)
+        self.assertIn("unquantized_linear/ref", text)
+        self.assertIn("plain 64x128", plot.read_text())
+
+    def test_quantize(self):
+        for arguments in ([DEMO], ["--shapes", "64x128", "--seconds", "0"]):
+            text, out = self.bench("quantize", *arguments, "--configs", "int8wo,int4wo-32")
+            self.assertEqual([r["config"] for r in out["quantize"]], ["int8wo", "int4wo-32"])
+            self.assertGreater(out["quantize"][0]["bytes_per_second"], 0)
+            self.assertIn("GB/s of bf16", text)
+
+    def test_model(self):
+        text, out = self.bench("model", DEMO, "-q", "int8wo", "--batch", "1,3", "--prompt-tokens", "10", "--decode-tokens", "4",
+                               "--repeats", "1", "--threads", "1")
+        self.assertEqual([r["batch"] for r in out["batches"]], [1, 3])
+        for row in out["batches"]:
+            self.assertGreater(row["decode_tokens_per_second"], 0)
+            self.assertAlmostEqual(sum(row["decode_shares"].values()), 1)
+        self.assertEqual(out["machine"]["threads"], 1)
+        self.assertIn("attention %", text)
+
+    def test_errors_come_before_the_work(self):
+        for arguments in (["linear", "--configs", "nonsense"], ["quantize", DEMO, "--configs", "plain"], ["quantize", self.folder / "absent"],
+                          ["model", self.folder / "absent"], ["model", DEMO, "--context", "20"],
+                          ["linear", "--json", self.folder / "absent" / "x"], ["linear", "--plot", self.folder]):
+            result = run("bench", *arguments)
+            self.assertEqual(result.returncode, 1, arguments)
+            self.assertEqual(result.stdout, "")
+            self.assertRegex(result.stderr, r"^torchao: .+\n$")
+
+
 class Generate(CliTest):
     def test_greedy_ids_of_the_demo_model(self):
         for prompt in json.loads((DEMO / "expected_greedy_f32.json").read_text()).values():
