@@ -68,9 +68,9 @@ install: build  ## Install to PREFIX (default /usr/local)
 	cmake --install build --prefix $(PREFIX)
 
 .PHONY: bench
-bench: configure  ## Run the linear benchmark
-	cmake --build --preset release --parallel $(JOBS) --target bench_linear
-	build/bench/bench_linear
+bench: configure  ## Time linears beside the machine's limits (ARGS: options of torchao bench linear)
+	cmake --build --preset release --parallel $(JOBS) --target torchao
+	build/bin/torchao bench linear $(ARGS)
 
 .PHONY: format
 format:  ## Format the sources in place with clang-format

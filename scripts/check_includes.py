@@ -24,6 +24,7 @@ ALLOWED = {
     "linear": ["base", "core", "config", "selection", "workflows", "kernels"],
     "models": ["base", "core", "io", "selection", "linear"],
     "engine": ["base", "core", "models"],
+    "bench": ["base", "core", "io", "config", "workflows", "linear", "models", "engine"],
 }
 
 # Public header -> the folder(s) of src/ that it counts to. llm.h is the face of the two folders of torchao_cpp::llm.
@@ -42,6 +43,7 @@ PUBLIC_HEADERS = {
     "torchao_config.h": ["selection"],
     "linear.h": ["linear"],
     "llm.h": ["models", "engine"],
+    "bench.h": ["bench"],
 }
 
 # Headers of libraries that exactly one file may include: prefix -> the files.

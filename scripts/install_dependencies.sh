@@ -17,7 +17,6 @@ packages=(
   libutf8proc-dev                                 # Unicode normal forms
   libdnnl-dev                                     # float matrix products (oneDNN)
   libgtest-dev libgmock-dev                       # tests
-  libbenchmark-dev                                # benchmarks
 )
 
 # Libraries for arm64, with those that they load.

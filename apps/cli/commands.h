@@ -10,6 +10,7 @@ namespace torchao_cpp::cli {
 
 using Command = std::function<int()>;
 
+void add_bench(CLI::App& app, Command& chosen);
 void add_inspect(CLI::App& app, Command& chosen);
 void add_explain(CLI::App& app, Command& chosen);
 void add_quantize(CLI::App& app, Command& chosen);

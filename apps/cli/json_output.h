@@ -13,10 +13,12 @@ namespace torchao_cpp::cli {
 /// Keys stay in the order they are set.
 using Json = nlohmann::ordered_json;
 
-/// Writes one indented JSON value and a line break to standard output. Bytes that are no UTF-8
-/// become U+FFFD.
-inline void print_json(const Json& value) {
-  write_out(value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+/// One indented JSON value and a line break. Bytes that are no UTF-8 become U+FFFD.
+inline std::string json_text(const Json& value) {
+  return value.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
+
+/// Writes json_text to standard output.
+inline void print_json(const Json& value) { write_out(json_text(value)); }
 
 }  // namespace torchao_cpp::cli

@@ -41,8 +41,14 @@ int run_command(const Command& command) {
 }
 
 void print_help(const CLI::App& app) {
-  const auto chosen = app.get_subcommands();
-  write_out(chosen.empty() ? app.help() : chosen.front()->help("torchao"));
+  // The innermost command that was named: "torchao bench linear".
+  const CLI::App* command = &app;
+  std::string names;
+  while (!command->get_subcommands().empty()) {
+    names += (names.empty() ? "" : " ") + command->get_name();
+    command = command->get_subcommands().front();
+  }
+  write_out(command->help(names));
 }
 
 int main_with_arguments(int argc, char** argv) {
@@ -55,7 +61,8 @@ int main_with_arguments(int argc, char** argv) {
   Command chosen;
   for (const auto add : std::to_array<void (*)(CLI::App&, Command&)>(
            {add_inspect, add_explain, add_quantize, add_dequantize, add_convert, add_diff,
-            add_logits, add_generate, add_perplexity, add_configs, add_kernels, add_weights})) {
+            add_logits, add_generate, add_perplexity, add_bench, add_configs, add_kernels,
+            add_weights})) {
     add(app, chosen);
   }
   try {

@@ -13,6 +13,11 @@ void declare_json(CLI::App& command, bool& json) {
 }
 
 void ModelArguments::declare(CLI::App& command) {
+  declare_without_json(command);
+  declare_json(command, json);
+}
+
+void ModelArguments::declare_without_json(CLI::App& command) {
   command.add_option("DIR", directory, "Model folder: config.json, and safetensors or .bin files")
       ->required();
   command.add_option("-q,--quantization", quantization, kQuantizationHelp);
@@ -24,7 +29,6 @@ void ModelArguments::declare(CLI::App& command) {
                    "Decide fused layers as vLLM does: by their fused name alone");
   command.add_option("--threads", threads, "CPU threads (default: all)")
       ->check(CLI::Range(1, 4096));
-  declare_json(command, json);
 }
 
 ModelOptions ModelArguments::to_options() const {
@@ -75,8 +79,9 @@ std::vector<std::int32_t> parse_input_ids(std::string_view text) {
   }
 }
 
-LLM load_model(const ModelArguments& arguments) {
+LLM load_model(const ModelArguments& arguments, int max_batch) {
   ModelOptions options = arguments.to_options();
+  options.max_batch = max_batch;
   ProgressBar bar;
   options.progress = [&](std::string_view stage, std::int64_t done, std::int64_t total) {
     check_interrupted();

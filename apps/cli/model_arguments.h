@@ -26,6 +26,8 @@ struct ModelArguments {
 
   /// Declares DIR and the options.
   void declare(CLI::App& command);
+  /// The same but for --json.
+  void declare_without_json(CLI::App& command);
   /// Sets the number of threads and writes the config's notes. Throws UsageError for arguments that
   /// do not go together.
   ModelOptions to_options() const;
@@ -40,9 +42,9 @@ std::optional<DType> parse_dtype(const std::string& name);
 /// "1,2,3" -> ids. Throws UsageError for anything that is no list of integers.
 std::vector<std::int32_t> parse_input_ids(std::string_view text);
 
-/// Loads the model with a progress bar; Ctrl-C stops it where watch_interrupts() was called. Writes
-/// its notices.
-LLM load_model(const ModelArguments& arguments);
+/// Loads the model, for `max_batch` sequences at once, with a progress bar; Ctrl-C stops it where
+/// watch_interrupts() was called. Writes its notices.
+LLM load_model(const ModelArguments& arguments, int max_batch = 1);
 
 /// Declares the flag --json.
 void declare_json(CLI::App& command, bool& json);

@@ -74,6 +74,7 @@ struct ModelOptions {
   bool dequantize_weights = false;
   /// Longest sequence the KV cache must hold; 0 = max_position_embeddings (at most 4096).
   std::int64_t max_model_len = 0;
+  /// Sequences that generate_batch runs at once, each with a KV cache of its own that is allocated when it is first needed.
   int max_batch = 1;
   ProgressCallback progress;
 };
@@ -260,7 +261,7 @@ struct SamplingParams {
 struct GenerationResult {
   std::vector<std::int32_t> output_ids;
   std::string finish_reason;  ///< "stop", "length" or "cancelled"
-  double prefill_seconds = 0;
+  double prefill_seconds = 0;  ///< Until the first id.
   double decode_seconds = 0;
   std::int64_t prompt_tokens = 0;
   std::int64_t decode_tokens = 0;  ///< Tokens that decode_seconds produced (the first comes from the prefill).
@@ -274,7 +275,26 @@ struct PerplexityResult {
   double seconds = 0;
 };
 
-/// A loaded decoder model with its KV cache. Not safe for concurrent calls.
+/// What the steps of one kind took.
+struct PhaseProfile {
+  std::int64_t steps = 0;
+  std::int64_t tokens = 0;  ///< That went through the model.
+  double seconds = 0;       ///< Of the whole steps.
+  double linear_seconds = 0;  ///< All linears, the output head among them.
+  double attention_seconds = 0;
+  double sampling_seconds = 0;
+
+  /// Norms, rotation, activation function, embedding, scheduling.
+  double other_seconds() const noexcept { return seconds - linear_seconds - attention_seconds - sampling_seconds; }
+};
+
+/// Steps that read prompts, and steps that make one token for each sequence.
+struct RunProfile {
+  PhaseProfile prefill;
+  PhaseProfile decode;
+};
+
+/// A loaded decoder model with its KV caches. Not safe for concurrent calls.
 class TORCHAO_CPP_EXPORT LLM {
  public:
   /// Throws IoError, CheckpointError, ConfigError, UnsupportedError (architecture), ShapeError.
@@ -292,6 +312,8 @@ class TORCHAO_CPP_EXPORT LLM {
   std::int64_t weight_bytes() const noexcept;
   std::int64_t linear_weight_bytes() const noexcept;
   const std::vector<LinearReport>& linear_reports() const noexcept;
+  /// Bytes of keys and values that one token of a sequence holds, all layers together.
+  std::int64_t kv_cache_bytes_per_token() const noexcept;
   std::span<const std::string> notices() const noexcept;
 
   /// float32 logits [T, vocab] of one sequence. Throws Error: no ids, an id outside the vocabulary, too long.
@@ -299,6 +321,20 @@ class TORCHAO_CPP_EXPORT LLM {
   /// `on_token` sees each new id; returning false stops. Throws as logits does.
   GenerationResult generate(std::span<const std::int32_t> input_ids, const SamplingParams& params,
                             const std::function<bool(std::int32_t)>& on_token = nullptr);
+  /// Continues every prompt, max_batch at a time: a prompt joins as soon as another is done. One result for each, in their
+  /// order; the seconds of a result are those that passed while its sequence ran beside others.
+  /// Prompt i is sampled as generate does with the seed params.seed + i (modulo 2^64); everything else of `params` holds
+  /// for each prompt by itself. What a prompt yields does not depend on the others, but for the numerics of products with
+  /// another number of rows.
+  /// `on_token(i, id)` sees each new id of prompt i; returning false stops that sequence. Once `cancelled` is set, all end
+  /// with "cancelled" and what they have. Throws as generate does, naming the prompt, before anything runs.
+  std::vector<GenerationResult> generate_batch(std::span<const std::vector<std::int32_t>> prompts, const SamplingParams& params,
+                                               const std::function<bool(std::int64_t, std::int32_t)>& on_token = nullptr,
+                                               const std::atomic<bool>* cancelled = nullptr);
+  /// From now on generate and generate_batch note where their time goes; two readings of the clock for each part of a step.
+  void start_profile();
+  /// What was noted since start_profile; none of it without one.
+  RunProfile stop_profile();
   /// Mean negative log-likelihood over consecutive non-overlapping windows; the incomplete last one is dropped.
   PerplexityResult perplexity(std::span<const std::int32_t> ids, std::int64_t window = 512,
                               const std::function<bool(std::int64_t done, std::int64_t total)>& progress = nullptr);

@@ -6,9 +6,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <optional>
 
 #include "base/parallel.h"
-#include "engine/sampler.h"
+#include "engine/batch_generation.h"
 #include "models/decoder_model.h"
 #include "torchao_cpp/error.h"
 
@@ -33,7 +34,7 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
 
 struct LLM::Impl {
   Impl(const std::filesystem::path& directory, const ModelOptions& options)
-      : model(ModelFolder::open(directory), options, notices), cache(model.make_cache()) {}
+      : model(ModelFolder::open(directory), options, notices), places(model.max_batch()) {}
 
   std::int64_t vocab_size() const { return model.config().vocab_size; }
 
@@ -61,25 +62,20 @@ struct LLM::Impl {
         "id_out_of_range");
   }
 
-  // Runs `ids` from the start of the cache, chunk by chunk; `on_chunk(first position, rows)` may
+  // Runs `ids` from the start of a cache, chunk by chunk; `on_chunk(first position, rows)` may
   // ask for logits of its rows.
   template <typename F>
   void prefill(std::span<const std::int32_t> ids, const F& on_chunk) {
     const auto total = static_cast<std::int64_t>(ids.size());
+    KvCache& cache = places.take(0, total, model);
     for (std::int64_t first = 0; first < total; first += model.max_chunk()) {
       const std::int64_t rows = std::min(model.max_chunk(), total - first);
-      model.forward(ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)),
-                    first, cache);
+      const SequenceTokens tokens{
+          ids.subspan(static_cast<std::size_t>(first), static_cast<std::size_t>(rows)), first,
+          &cache};
+      model.forward({&tokens, 1});
       on_chunk(first, rows);
     }
-  }
-
-  bool is_stop(std::int32_t id, const SamplingParams& params) const {
-    const auto contains = [id](std::span<const std::int32_t> ids) {
-      return std::find(ids.begin(), ids.end(), id) != ids.end();
-    };
-    return contains(params.stop_ids) ||
-           (!params.ignore_eos && contains(model.config().eos_token_ids));
   }
 
   // Sum over tokens 2..n of one window.
@@ -99,7 +95,10 @@ struct LLM::Impl {
 
   std::vector<std::string> notices;
   DecoderModel model;
-  KvCache cache;
+  CachePlaces places;
+  std::optional<RunProfile> noted;
+
+  RunProfile* profile() { return noted ? &*noted : nullptr; }
 };
 
 LLM::LLM(const std::filesystem::path& directory, const ModelOptions& options)
@@ -124,6 +123,9 @@ std::int64_t LLM::linear_weight_bytes() const noexcept {
 const std::vector<LinearReport>& LLM::linear_reports() const noexcept {
   return impl_->model.linear_reports();
 }
+std::int64_t LLM::kv_cache_bytes_per_token() const noexcept {
+  return impl_->model.kv_cache_bytes_per_token();
+}
 std::span<const std::string> LLM::notices() const noexcept { return impl_->notices; }
 
 Tensor LLM::logits(std::span<const std::int32_t> input_ids) {
@@ -141,41 +143,37 @@ GenerationResult LLM::generate(std::span<const std::int32_t> input_ids,
                                const SamplingParams& params,
                                const std::function<bool(std::int32_t)>& on_token) {
   impl_->check_ids(input_ids);
-  Sampler sampler(params, vocab_size());
-  std::vector<float> logits(static_cast<std::size_t>(vocab_size()));
-  GenerationResult result;
-  result.prompt_tokens = static_cast<std::int64_t>(input_ids.size());
-  // The last token needs no place in the cache: it is never fed back.
-  const std::int64_t room = max_model_len() - result.prompt_tokens + 1;
-  const std::int64_t most = std::min(params.max_new_tokens, room);
-  result.output_ids.reserve(static_cast<std::size_t>(most));
-  result.finish_reason = "length";
+  std::function<bool(std::int64_t, std::int32_t)> on_batch_token;
+  if (on_token) on_batch_token = [&](std::int64_t, std::int32_t id) { return on_token(id); };
+  return BatchGeneration(impl_->model, impl_->places,
+                         {{&input_ids, 1}, params, on_batch_token, nullptr, impl_->profile()})
+      .run()
+      .front();
+}
 
-  const Clock::time_point start = Clock::now();
-  std::int64_t last_rows = 0;
-  impl_->prefill(input_ids, [&](std::int64_t, std::int64_t rows) { last_rows = rows; });
-  impl_->model.logits(last_rows - 1, 1, logits.data());
-  result.prefill_seconds = seconds_since(start);
-
-  const Clock::time_point decode_start = Clock::now();
-  for (std::int64_t position = result.prompt_tokens;; ++position) {
-    const std::int32_t id = sampler.next(logits);
-    result.output_ids.push_back(id);
-    const bool goes_on = !on_token || on_token(id);
-    if (impl_->is_stop(id, params)) {
-      result.finish_reason = "stop";
-    } else if (!goes_on) {
-      result.finish_reason = "cancelled";
-    } else if (static_cast<std::int64_t>(result.output_ids.size()) < most) {
-      impl_->model.forward({&id, 1}, position, impl_->cache);
-      impl_->model.logits(0, 1, logits.data());
-      continue;
+std::vector<GenerationResult> LLM::generate_batch(
+    std::span<const std::vector<std::int32_t>> prompts, const SamplingParams& params,
+    const std::function<bool(std::int64_t, std::int32_t)>& on_token,
+    const std::atomic<bool>* cancelled) {
+  const std::vector<std::span<const std::int32_t>> ids(prompts.begin(), prompts.end());
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    try {
+      impl_->check_ids(ids[i]);
+    } catch (const Error& error) {
+      throw Error(fmt::format("prompt {} of {}: {}", i + 1, ids.size(), error.what()),
+                  error.kind());
     }
-    break;
   }
-  result.decode_seconds = seconds_since(decode_start);
-  result.decode_tokens = static_cast<std::int64_t>(result.output_ids.size()) - 1;
-  return result;
+  return BatchGeneration(impl_->model, impl_->places,
+                         {ids, params, on_token, cancelled, impl_->profile()})
+      .run();
+}
+
+void LLM::start_profile() { impl_->noted.emplace(); }
+RunProfile LLM::stop_profile() {
+  const RunProfile profile = impl_->noted.value_or(RunProfile{});
+  impl_->noted.reset();
+  return profile;
 }
 
 PerplexityResult LLM::perplexity(

@@ -179,41 +179,56 @@ struct Task {
 
 }  // namespace
 
-Attention::Attention(const AttentionShape& shape)
+Attention::Attention(const AttentionShape& shape, std::int64_t max_rows)
     : shape_(shape), tokens_per_task_(std::max<std::int64_t>(1, kRowsPerTask / shape.group())) {
   const std::int64_t rows = tokens_per_task_ * shape.group();
   floats_per_slot_ = rows * (kBlock + shape.head_dim + 2) + kBlock * shape.head_dim;
   slots_ = std::max<std::int64_t>(num_threads(), std::thread::hardware_concurrency());
   scratch_.resize(static_cast<std::size_t>(slots_ * floats_per_slot_));
+  parts_.reserve(static_cast<std::size_t>(max_rows * shape.num_kv_heads));
 }
 
-void Attention::run(const KvCache& cache, std::int64_t layer, const float* q, std::int64_t rows,
-                    std::int64_t position, void* out) noexcept {
-  const std::int64_t parts = (rows + tokens_per_task_ - 1) / tokens_per_task_;
-  const std::int64_t tasks = parts * shape_.num_kv_heads;
+void Attention::cut(std::span<const AttentionSegment> segments) noexcept {
+  parts_.clear();
+  std::int64_t before = 0;
+  for (const AttentionSegment& segment : segments) {
+    for (std::int64_t first = 0; first < segment.rows; first += tokens_per_task_) {
+      const std::int64_t rows = std::min(tokens_per_task_, segment.rows - first);
+      for (std::int64_t head = 0; head < shape_.num_kv_heads; ++head)
+        parts_.push_back({&segment, head, before + first, segment.position + first, rows});
+    }
+    before += segment.rows;
+  }
+}
+
+void Attention::run(std::span<const AttentionSegment> segments, std::int64_t layer, const float* q,
+                    void* out) noexcept {
+  if (segments.empty()) return;
+  cut(segments);
+  const auto count = static_cast<std::int64_t>(parts_.size());
   const std::int64_t task_rows = tokens_per_task_ * shape_.group();
   const std::int64_t row_elements = shape_.num_heads * shape_.head_dim;
-  with_element(cache.dtype(), [&](auto e) {
+  with_element(segments[0].cache->dtype(), [&](auto e) {
     using E = decltype(e);
     using Storage = typename E::Storage;
-    // Late tokens see more keys: slots take every n-th task, which balances them.
-    const std::int64_t slots = std::min(slots_, tasks);
+    // Late tokens see more keys: slots take every n-th part, which balances them.
+    const std::int64_t slots = std::min(slots_, count);
     parallel_for(slots, 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t slot = begin; slot < end; ++slot) {
         float* scores = scratch_.data() + slot * floats_per_slot_;
         float* sums = scores + task_rows * kBlock;
         float* maximum = sums + task_rows * shape_.head_dim;
-        for (std::int64_t t = slot; t < tasks; t += slots) {
-          const std::int64_t head = t % shape_.num_kv_heads;
-          const std::int64_t first = t / shape_.num_kv_heads * tokens_per_task_;
+        for (std::int64_t t = slot; t < count; t += slots) {
+          const Part& part = parts_[static_cast<std::size_t>(t)];
+          const KvCache& cache = *part.segment->cache;
           const std::int64_t offset =
-              first * row_elements + head * shape_.group() * shape_.head_dim;
+              part.first_row * row_elements + part.head * shape_.group() * shape_.head_dim;
           Task<E>{shape_,
-                  reinterpret_cast<const Storage*>(cache.keys(layer, head)),
-                  reinterpret_cast<const Storage*>(cache.values(layer, head)),
+                  reinterpret_cast<const Storage*>(cache.keys(layer, part.head)),
+                  reinterpret_cast<const Storage*>(cache.values(layer, part.head)),
                   q + offset,
-                  std::min(tokens_per_task_, rows - first),
-                  position + first,
+                  part.rows,
+                  part.position,
                   static_cast<Storage*>(out) + offset,
                   scores,
                   sums,

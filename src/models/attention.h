@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "models/kv_cache.h"
@@ -17,29 +18,49 @@ struct AttentionShape {
   std::int64_t group() const noexcept { return num_heads / num_kv_heads; }
 };
 
+/// Consecutive tokens of one sequence, at position, position + 1, ...
+struct AttentionSegment {
+  const KvCache* cache = nullptr;
+  std::int64_t rows = 0;
+  std::int64_t position = 0;
+};
+
 /// Causal softmax(q kᵀ / sqrt(head_dim)) v over the cache, in blocks of keys with a running
 /// maximum.
 ///
 /// q, k and v have values of the compute dtype; scores, probabilities and sums stay float32, and
 /// the output is rounded once. torch's CPU kernel for sdpa does the same but rounds probabilities
 /// to bfloat16 before the second product. A row's result depends neither on the number of threads
-/// nor on how a prompt is cut.
+/// nor on how a prompt is cut, nor on the other sequences.
 class Attention {
  public:
-  explicit Attention(const AttentionShape& shape);
+  /// For at most `max_rows` rows at a time.
+  Attention(const AttentionShape& shape, std::int64_t max_rows);
 
-  /// q: float32 [rows, num_heads, head_dim] of the tokens at position, position + 1, ..., whose
-  /// keys and values are in the cache; out: [rows, num_heads * head_dim] of the cache's dtype. Does
-  /// not allocate.
-  void run(const KvCache& cache, std::int64_t layer, const float* q, std::int64_t rows,
-           std::int64_t position, void* out) noexcept;
+  /// q: float32 [rows, num_heads, head_dim], the rows of the first segment, then of the second,
+  /// ...; their keys and values are in the caches, which have one dtype. out: [rows, num_heads *
+  /// head_dim] of that dtype. Does not allocate.
+  void run(std::span<const AttentionSegment> segments, std::int64_t layer, const float* q,
+           void* out) noexcept;
 
  private:
+  /// Tokens of one segment with one kv head.
+  struct Part {
+    const AttentionSegment* segment = nullptr;
+    std::int64_t head = 0;
+    std::int64_t first_row = 0;  ///< Among all rows.
+    std::int64_t position = 0;   ///< Of first_row.
+    std::int64_t rows = 0;
+  };
+
+  void cut(std::span<const AttentionSegment> segments) noexcept;
+
   AttentionShape shape_;
   std::int64_t tokens_per_task_;
   std::int64_t floats_per_slot_;
   std::int64_t slots_;  ///< Tasks that may run at the same time.
   std::vector<float> scratch_;
+  std::vector<Part> parts_;  ///< Of one run; capacity for the most there can be.
 };
 
 }  // namespace torchao_cpp

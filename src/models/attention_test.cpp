@@ -30,7 +30,8 @@ struct Case {
 /// Random q, k, v of one sequence and their attention, computed in double from the stored values.
 class Sequence {
  public:
-  explicit Sequence(const Case& c) : shape_(c.shape), tokens_(c.tokens), dtype_(c.dtype) {
+  explicit Sequence(const Case& c, unsigned seed = 7)
+      : shape_(c.shape), tokens_(c.tokens), dtype_(c.dtype), generator_(seed) {
     const std::int64_t d = shape_.head_dim;
     q_ = random({tokens_, shape_.num_heads * d});
     k_ = random({tokens_, shape_.num_kv_heads * d});
@@ -39,19 +40,32 @@ class Sequence {
 
   /// Through the cache in pieces of `piece` tokens.
   Tensor run(std::int64_t piece) const {
-    const RotaryEmbedding rope(no_rotation(), shape_.head_dim, tokens_, dtype_, "test");
-    KvCache cache(dtype_, 2, shape_.num_kv_heads, shape_.head_dim, tokens_);
-    Attention attention(shape_);
-    const HeadTransform heads{shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, {}, {}, 0};
+    KvCache cache = make_cache();
+    Attention attention(shape_, piece);
     Tensor out = Tensor::zeros(dtype_, q_.shape());
     std::vector<float> queries(static_cast<std::size_t>(q_.numel()));
     for (std::int64_t first = 0; first < tokens_; first += piece) {
       const std::int64_t rows = std::min(piece, tokens_ - first);
-      transform_qkv(heads, rope, {row(q_, first), row(k_, first), row(v_, first), rows}, first, 1,
-                    queries.data(), cache);
+      store(first, rows, cache, queries.data());
       const std::int64_t offset = first * q_.size(1) * dtype_size_bytes(dtype_);
-      attention.run(cache, 1, queries.data(), rows, first, out.mutable_bytes() + offset);
+      const std::vector<AttentionSegment> segments{{&cache, rows, first}};
+      attention.run(segments, 1, queries.data(), out.mutable_bytes() + offset);
     }
+    return out;
+  }
+
+  /// `tokens` of one sequence after those of the other, all in one run.
+  static Tensor run_together(const Sequence& a, const Sequence& b) {
+    KvCache cache_a = a.make_cache();
+    KvCache cache_b = b.make_cache();
+    Attention attention(a.shape_, a.tokens_ + b.tokens_);
+    Tensor out = Tensor::zeros(a.dtype_, {a.tokens_ + b.tokens_, a.q_.size(1)});
+    std::vector<float> queries(static_cast<std::size_t>(out.numel()));
+    a.store(0, a.tokens_, cache_a, queries.data());
+    b.store(0, b.tokens_, cache_b, queries.data() + a.q_.numel());
+    const std::vector<AttentionSegment> segments{{&cache_a, a.tokens_, 0},
+                                                 {&cache_b, b.tokens_, 0}};
+    attention.run(segments, 1, queries.data(), out.mutable_bytes());
     return out;
   }
 
@@ -72,6 +86,15 @@ class Sequence {
   }
 
  private:
+  KvCache make_cache() const { return {dtype_, 2, shape_.num_kv_heads, shape_.head_dim, tokens_}; }
+  void store(std::int64_t first, std::int64_t rows, KvCache& cache, float* queries) const {
+    const RotaryEmbedding rope(no_rotation(), shape_.head_dim, tokens_, dtype_, "test");
+    const HeadTransform heads{shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, {}, {}, 0};
+    std::vector<TokenPlace> places;
+    for (std::int64_t r = 0; r < rows; ++r) places.push_back({&cache, first + r});
+    transform_qkv(heads, rope, {row(q_, first), row(k_, first), row(v_, first)}, places, 1,
+                  queries);
+  }
   static RowView row(const Tensor& t, std::int64_t r) {
     return {t.bytes() + r * t.size(1) * dtype_size_bytes(t.dtype()), t.size(1)};
   }
@@ -90,7 +113,7 @@ class Sequence {
   AttentionShape shape_;
   std::int64_t tokens_;
   DType dtype_;
-  std::minstd_rand generator_{7};
+  std::minstd_rand generator_;
   Tensor q_, k_, v_;
 };
 
@@ -124,6 +147,15 @@ TEST_P(AttentionTest, DependsNeitherOnPiecesNorOnThreads) {
   set_num_threads(3);
   EXPECT_TRUE(equal_bytes(whole, sequence.run(GetParam().tokens)));
   set_num_threads(threads);
+}
+
+TEST_P(AttentionTest, DoesNotDependOnOtherSequences) {
+  const Case& c = GetParam();
+  const Sequence first(c);
+  const Sequence second({c.shape, c.tokens + 3, c.dtype}, 8);
+  const Tensor both = Sequence::run_together(first, second);
+  EXPECT_TRUE(equal_bytes(both.narrow(0, 0, c.tokens), first.run(c.tokens)));
+  EXPECT_TRUE(equal_bytes(both.narrow(0, c.tokens, c.tokens + 3), second.run(c.tokens + 3)));
 }
 
 INSTANTIATE_TEST_SUITE_P(

@@ -4,6 +4,8 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <chrono>
+#include <cstring>
 
 #include "models/layer_selection.h"
 #include "models/quoted_list.h"
@@ -14,7 +16,7 @@ namespace {
 
 // Longest cache that is made without being asked for.
 constexpr std::int64_t kDefaultModelLen = 4096;
-// Tokens at a time in prefill: enough rows for the matrix products to be bound by arithmetic, few
+// Tokens at a time: enough rows for the matrix products to be bound by arithmetic, few
 // enough that the activations of a 4096-wide model stay under 100 MB.
 constexpr std::int64_t kChunkTokens = 512;
 // Logits are the widest rows: as many at a time as fit this.
@@ -53,15 +55,37 @@ LoadedWeight load_embedding(const DecoderConfig& config, const LinearBuild& buil
   return decision.config ? quantize_param_data(weight.plain, *decision.config).weight : weight;
 }
 
+// Runs fn and adds its seconds to `total`, where there is one.
+template <typename F>
+void timed(double* total, const F& fn) noexcept {
+  if (total == nullptr) return fn();
+  const auto start = std::chrono::steady_clock::now();
+  fn();
+  *total += std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
 }  // namespace
+
+template <typename F>
+void DecoderModel::run_linear(const F& fn) noexcept {
+  timed(profile_ == nullptr ? nullptr : &profile_->linear_seconds, fn);
+}
+
+template <typename F>
+void DecoderModel::run_attention(const F& fn) noexcept {
+  timed(profile_ == nullptr ? nullptr : &profile_->attention_seconds, fn);
+}
 
 DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& options,
                            std::vector<std::string>& notices)
     : config_(DecoderConfig::from_hf_config(folder.config)) {
-  if (options.max_batch != 1)
-    throw UnsupportedError(fmt::format("max_batch is {}; only 1 is supported", options.max_batch));
+  if (options.max_batch < 1) {
+    throw ConfigError(fmt::format("max_batch is {}; expected at least 1", options.max_batch),
+                      "validation");
+  }
+  max_batch_ = options.max_batch;
   max_model_len_ = resolve_max_model_len(config_, options.max_model_len);
-  max_chunk_ = std::min(kChunkTokens, max_model_len_);
+  max_chunk_ = std::max(std::min(kChunkTokens, max_model_len_ * max_batch_), max_batch_);
   const ModelQuantization quantization = resolve_quantization(
       folder, options.quantization ? &*options.quantization : nullptr, options.selection_mode);
   notices.insert(notices.end(), quantization.notices.begin(), quantization.notices.end());
@@ -160,7 +184,11 @@ void DecoderModel::count_weights() {
 // After the weights: their shapes have borne out the sizes that config.json claims.
 void DecoderModel::allocate_workspace() {
   rope_.emplace(config_.rope, config_.head_dim, max_model_len_, dtype_, config_.where);
-  attention_.emplace(AttentionShape{config_.num_heads, config_.num_kv_heads, config_.head_dim});
+  attention_.emplace(AttentionShape{config_.num_heads, config_.num_kv_heads, config_.head_dim},
+                     max_chunk_);
+  ids_.reserve(static_cast<std::size_t>(max_chunk_));
+  places_.reserve(static_cast<std::size_t>(max_chunk_));
+  segments_.reserve(static_cast<std::size_t>(max_chunk_));
   const std::int64_t q_size = config_.num_heads * config_.head_dim;
   const std::int64_t qkv_size = q_size + 2 * config_.num_kv_heads * config_.head_dim;
   hidden_ = Tensor::empty(dtype_, {max_chunk_, config_.hidden_size});
@@ -182,20 +210,28 @@ void DecoderModel::allocate_workspace() {
   linear_workspace_ = Tensor::empty(DType::kUInt8, {std::max<std::int64_t>(bytes, 1)});
 }
 
-KvCache DecoderModel::make_cache() const {
-  return {dtype_, config_.num_layers, config_.num_kv_heads, config_.head_dim, max_model_len_};
+KvCache DecoderModel::make_cache(std::int64_t length) const {
+  return {dtype_, config_.num_layers, config_.num_kv_heads, config_.head_dim, length};
 }
 
-void DecoderModel::forward(std::span<const std::int32_t> ids, std::int64_t position,
-                           KvCache& cache) noexcept {
-  const auto rows = static_cast<std::int64_t>(ids.size());
-  embed_tokens_->apply(ids, hidden_.mutable_bytes());
-  for (std::int64_t i = 0; i < config_.num_layers; ++i) run_layer(i, rows, position, cache);
-  rms_norm(norm_, config_.rms_norm_eps, hidden_.bytes(), rows, normed_.mutable_bytes());
+void DecoderModel::forward(std::span<const SequenceTokens> sequences) noexcept {
+  ids_.clear();
+  places_.clear();
+  segments_.clear();
+  for (const SequenceTokens& tokens : sequences) {
+    ids_.insert(ids_.end(), tokens.ids.begin(), tokens.ids.end());
+    const auto rows = static_cast<std::int64_t>(tokens.ids.size());
+    for (std::int64_t r = 0; r < rows; ++r) places_.push_back({tokens.cache, tokens.position + r});
+    segments_.push_back({tokens.cache, rows, tokens.position});
+  }
+  embed_tokens_->apply(ids_, hidden_.mutable_bytes());
+  for (std::int64_t i = 0; i < config_.num_layers; ++i) run_layer(i);
+  rms_norm(norm_, config_.rms_norm_eps, hidden_.bytes(), static_cast<std::int64_t>(ids_.size()),
+           normed_.mutable_bytes());
 }
 
-void DecoderModel::run_layer(std::int64_t index, std::int64_t rows, std::int64_t position,
-                             KvCache& cache) noexcept {
+void DecoderModel::run_layer(std::int64_t index) noexcept {
+  const auto rows = static_cast<std::int64_t>(ids_.size());
   const Layer& layer = layers_[static_cast<std::size_t>(index)];
   const LinearContext context{linear_workspace_.mutable_bytes(), {}};
   const float eps = config_.rms_norm_eps;
@@ -206,19 +242,19 @@ void DecoderModel::run_layer(std::int64_t index, std::int64_t rows, std::int64_t
   auto* queries = queries_.mutable_data<float>();
 
   rms_norm(layer.input_layernorm, eps, hidden, rows, normed);
-  layer.qkv_proj->apply(normed, rows, wide, context);
+  run_linear([&] { layer.qkv_proj->apply(normed, rows, wide, context); });
   const QkvRows qkv{layer.qkv_proj->part(0, wide, rows), layer.qkv_proj->part(1, wide, rows),
-                    layer.qkv_proj->part(2, wide, rows), rows};
-  transform_qkv(layer.heads, *rope_, qkv, position, index, queries, cache);
-  attention_->run(cache, index, queries, rows, position, inner);
-  layer.o_proj->apply(inner, rows, normed, context);
+                    layer.qkv_proj->part(2, wide, rows)};
+  transform_qkv(layer.heads, *rope_, qkv, places_, index, queries);
+  run_attention([&] { attention_->run(segments_, index, queries, inner); });
+  run_linear([&] { layer.o_proj->apply(inner, rows, normed, context); });
   add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
 
   rms_norm(layer.post_attention_layernorm, eps, hidden, rows, normed);
-  layer.gate_up_proj->apply(normed, rows, wide, context);
+  run_linear([&] { layer.gate_up_proj->apply(normed, rows, wide, context); });
   silu_mul(dtype_, layer.gate_up_proj->part(0, wide, rows), layer.gate_up_proj->part(1, wide, rows),
            rows, config_.intermediate_size, inner);
-  layer.down_proj->apply(inner, rows, normed, context);
+  run_linear([&] { layer.down_proj->apply(inner, rows, normed, context); });
   add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
 }
 
@@ -227,10 +263,25 @@ void DecoderModel::logits(std::int64_t first, std::int64_t count, float* out) no
   const std::int64_t row_bytes = config_.hidden_size * dtype_size_bytes(dtype_);
   for (std::int64_t done = 0; done < count; done += head_rows_) {
     const std::int64_t rows = std::min(head_rows_, count - done);
-    lm_head_->apply(normed_.bytes() + (first + done) * row_bytes, rows, head_out_.mutable_bytes(),
-                    context);
+    run_linear([&] {
+      lm_head_->apply(normed_.bytes() + (first + done) * row_bytes, rows, head_out_.mutable_bytes(),
+                      context);
+    });
     widen(dtype_, head_out_.bytes(), rows * config_.vocab_size, out + done * config_.vocab_size);
   }
+}
+
+void DecoderModel::last_logits(std::int64_t count, float* out) noexcept {
+  // Moved to the front: a row goes to its place or before it, never over one that is still needed.
+  const std::int64_t row_bytes = config_.hidden_size * dtype_size_bytes(dtype_);
+  std::byte* const normed = normed_.mutable_bytes();
+  std::int64_t end = 0;
+  for (std::int64_t i = 0; i < count; ++i) {
+    end += segments_[static_cast<std::size_t>(i)].rows;
+    std::memmove(normed + i * row_bytes, normed + (end - 1) * row_bytes,
+                 static_cast<std::size_t>(row_bytes));
+  }
+  logits(0, count, out);
 }
 
 }  // namespace torchao_cpp

@@ -20,10 +20,19 @@
 
 namespace torchao_cpp {
 
-/// A decoder-only transformer with its weights: ids and a KV cache in, float32 logits out.
+/// Consecutive tokens of one sequence: `ids` stand at position, position + 1, ... of the sequence
+/// in `cache`. At least one id, each in the vocabulary; the cache has room for them.
+struct SequenceTokens {
+  std::span<const std::int32_t> ids;
+  std::int64_t position = 0;
+  KvCache* cache = nullptr;
+};
+
+/// A decoder-only transformer with its weights: ids and KV caches in, float32 logits out.
 ///
-/// Tokens go through in chunks of at most max_chunk(), so that the workspace is bounded; it is
-/// allocated once, and running allocates nothing. Not safe for concurrent calls.
+/// Tokens go through in chunks of at most max_chunk(), of one sequence or of many, so that the
+/// workspace is bounded; it is allocated once, and running allocates nothing. Not safe for
+/// concurrent calls.
 class DecoderModel {
  public:
   /// Loads all weights of `folder`. Adds remarks for a person to `notices`. Throws CheckpointError,
@@ -35,19 +44,31 @@ class DecoderModel {
   DType dtype() const noexcept { return dtype_; }
   std::int64_t max_model_len() const noexcept { return max_model_len_; }
   std::int64_t max_chunk() const noexcept { return max_chunk_; }
+  /// Sequences that may run at once.
+  std::int64_t max_batch() const noexcept { return max_batch_; }
   std::int64_t weight_bytes() const noexcept { return weight_bytes_; }
   std::int64_t linear_weight_bytes() const noexcept { return linear_weight_bytes_; }
   const std::vector<LinearReport>& linear_reports() const noexcept { return reports_; }
 
-  /// An empty cache for one sequence of max_model_len().
-  KvCache make_cache() const;
+  std::int64_t kv_cache_bytes_per_token() const noexcept {
+    return 2 * config_.num_layers * config_.num_kv_heads * config_.head_dim *
+           dtype_size_bytes(dtype_);
+  }
+  /// Where forward and the logits add up their time, or null: nowhere, at no cost.
+  void set_profile(PhaseProfile* profile) noexcept { profile_ = profile; }
 
-  /// Runs the tokens `ids` (at most max_chunk()), which stand at position, position + 1, ... of the
-  /// sequence in `cache`. Every id is in the vocabulary and the sequence not longer than
-  /// max_model_len().
-  void forward(std::span<const std::int32_t> ids, std::int64_t position, KvCache& cache) noexcept;
-  /// Logits [count, vocab_size] of the tokens first, first + 1, ... of the last forward.
+  /// An empty cache for one sequence of at most `length` tokens.
+  KvCache make_cache(std::int64_t length) const;
+
+  /// Runs the tokens of all sequences, at most max_chunk() together; no sequence occurs twice. Rows
+  /// are the tokens of the first sequence, then of the second, ...
+  void forward(std::span<const SequenceTokens> sequences) noexcept;
+  /// Logits [count, vocab_size] of the rows first, first + 1, ... of the last forward. May be
+  /// called until last_logits is.
   void logits(std::int64_t first, std::int64_t count, float* out) noexcept;
+  /// Logits [count, vocab_size] of the last token of each of the first `count` sequences of the
+  /// last forward.
+  void last_logits(std::int64_t count, float* out) noexcept;
 
  private:
   struct Layer {
@@ -65,13 +86,17 @@ class DecoderModel {
   void load_head(const LinearBuild& build, WeightLoader& loader, const LoadedWeight& embedding);
   void count_weights();
   void allocate_workspace();
-  void run_layer(std::int64_t index, std::int64_t rows, std::int64_t position,
-                 KvCache& cache) noexcept;
+  void run_layer(std::int64_t index) noexcept;
+  template <typename F>
+  void run_linear(const F& fn) noexcept;
+  template <typename F>
+  void run_attention(const F& fn) noexcept;
 
   DecoderConfig config_;
   DType dtype_ = DType::kBFloat16;
   std::int64_t max_model_len_ = 0;
   std::int64_t max_chunk_ = 0;
+  std::int64_t max_batch_ = 1;
   std::int64_t head_rows_ = 0;  ///< Rows of logits computed at a time.
   std::optional<RotaryEmbedding> rope_;
   std::optional<Attention> attention_;
@@ -83,6 +108,13 @@ class DecoderModel {
   std::vector<LinearReport> reports_;
   std::int64_t weight_bytes_ = 0;
   std::int64_t linear_weight_bytes_ = 0;
+
+  PhaseProfile* profile_ = nullptr;
+
+  // The tokens of the last forward.
+  std::vector<std::int32_t> ids_;
+  std::vector<TokenPlace> places_;
+  std::vector<AttentionSegment> segments_;
 
   // Workspace for max_chunk_ tokens.
   Tensor hidden_;   ///< [tokens, hidden_size]: the residual stream.

@@ -78,31 +78,32 @@ struct QkvStep {
   const HeadTransform& t;
   const RotaryEmbedding& rope;
   const QkvRows& qkv;
-  std::int64_t position;
+  std::span<const TokenPlace> places;
   std::int64_t layer;
   float* q_out;
-  KvCache& cache;
 
   void row(std::int64_t r) const noexcept {
-    const float* cos = rope.cos(position + r);
-    const float* sin = rope.sin(position + r);
+    const TokenPlace place = places[static_cast<std::size_t>(r)];
+    const float* cos = rope.cos(place.position);
+    const float* sin = rope.sin(place.position);
     const auto* q_row = reinterpret_cast<const Storage*>(qkv.q.data) + r * qkv.q.row_stride;
     for (std::int64_t h = 0; h < t.num_heads; ++h) {
       transform_head<E>(q_row + h * t.head_dim, t.q_norm, t.eps, cos, sin, t.head_dim,
                         q_out + (r * t.num_heads + h) * t.head_dim);
     }
-    for (std::int64_t h = 0; h < t.num_kv_heads; ++h) kv_head(r, h, cos, sin);
+    for (std::int64_t h = 0; h < t.num_kv_heads; ++h) kv_head(place, r, h, cos, sin);
   }
 
-  void kv_head(std::int64_t r, std::int64_t h, const float* cos, const float* sin) const noexcept {
+  void kv_head(const TokenPlace& place, std::int64_t r, std::int64_t h, const float* cos,
+               const float* sin) const noexcept {
     const auto* k_row =
         reinterpret_cast<const Storage*>(qkv.k.data) + r * qkv.k.row_stride + h * t.head_dim;
     const auto* v_row =
         reinterpret_cast<const Storage*>(qkv.v.data) + r * qkv.v.row_stride + h * t.head_dim;
-    const std::int64_t p = position + r;
-    auto* keys = reinterpret_cast<Storage*>(cache.keys(layer, h)) +
+    const std::int64_t p = place.position;
+    auto* keys = reinterpret_cast<Storage*>(place.cache->keys(layer, h)) +
                  p / KvCache::kBlock * KvCache::kBlock * t.head_dim + p % KvCache::kBlock;
-    auto* values = reinterpret_cast<Storage*>(cache.values(layer, h)) + p * t.head_dim;
+    auto* values = reinterpret_cast<Storage*>(place.cache->values(layer, h)) + p * t.head_dim;
     float head[kMaxHeadDim];
     transform_head<E>(k_row, t.k_norm, t.eps, cos, sin, t.head_dim, head);
     for (std::int64_t i = 0; i < t.head_dim; ++i) keys[i * KvCache::kBlock] = E::store(head[i]);
@@ -157,13 +158,14 @@ void silu_mul(DType dtype, RowView gate, RowView up, std::int64_t rows, std::int
 }
 
 void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, const QkvRows& qkv,
-                   std::int64_t position, std::int64_t layer, float* q_out,
-                   KvCache& cache) noexcept {
-  with_element(cache.dtype(), [&](auto e) {
+                   std::span<const TokenPlace> places, std::int64_t layer, float* q_out) noexcept {
+  if (places.empty()) return;
+  with_element(places[0].cache->dtype(), [&](auto e) {
     using E = decltype(e);
-    const QkvStep<E> step{transform, rope, qkv, position, layer, q_out, cache};
+    const QkvStep<E> step{transform, rope, qkv, places, layer, q_out};
     const std::int64_t cols = (transform.num_heads + transform.num_kv_heads) * transform.head_dim;
-    parallel_for(qkv.rows, grain_rows(cols), [&](std::int64_t begin, std::int64_t end) {
+    const auto rows = static_cast<std::int64_t>(places.size());
+    parallel_for(rows, grain_rows(cols), [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t r = begin; r < end; ++r) step.row(r);
     });
   });

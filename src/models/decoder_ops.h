@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 
 #include "models/kv_cache.h"
 #include "models/rotary_embedding.h"
@@ -48,15 +49,19 @@ struct QkvRows {
   RowView q;
   RowView k;
   RowView v;
-  std::int64_t rows = 0;
 };
 
-/// Norms and rotates q and k of the tokens at position, position + 1, ... q goes to `q_out`,
-/// float32 [rows, num_heads, head_dim] (values of the compute dtype); k and v go to the cache of
-/// `layer`.
+/// Where a token stands: which sequence and where in it.
+struct TokenPlace {
+  KvCache* cache = nullptr;
+  std::int64_t position = 0;
+};
+
+/// Norms and rotates q and k of one token for each place. q goes to `q_out`, float32 [rows,
+/// num_heads, head_dim] (values of the compute dtype); k and v go to `layer` of the places' caches,
+/// which have one dtype.
 void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, const QkvRows& qkv,
-                   std::int64_t position, std::int64_t layer, float* q_out,
-                   KvCache& cache) noexcept;
+                   std::span<const TokenPlace> places, std::int64_t layer, float* q_out) noexcept;
 
 /// out[i] = float32 of x[i].
 void widen(DType dtype, const void* x, std::int64_t n, float* out) noexcept;

@@ -78,7 +78,8 @@ TEST_P(DecoderOps, RotationTurnsPairsHalfAHeadApart) {
   const Tensor q = ramp(dtype, {1, 8}, 0.5f, 0.25f);
   const Tensor k = ramp(dtype, {1, 4}, -1.0f, 0.5f);
   std::vector<float> out(8);
-  transform_qkv(heads, rope, {rows_of(q), rows_of(k), rows_of(k), 1}, 3, 0, out.data(), cache);
+  const std::vector<TokenPlace> places{{&cache, 3}};
+  transform_qkv(heads, rope, {rows_of(q), rows_of(k), rows_of(k)}, places, 0, out.data());
   const float cos = rope.cos(3)[1];
   const float sin = rope.sin(3)[1];
   const auto turned = [&](float a, float b) {

@@ -11,8 +11,7 @@ namespace torchao_cpp {
 ///
 /// Of each (layer, head): values are [positions, head_dim]; keys are blocks of kBlock positions,
 /// each stored [head_dim, kBlock], so that attention reads them as the right factor of a matrix
-/// product without a transpose. Room is for `max_length` positions rounded up to whole blocks; it
-/// starts as zeros.
+/// product without a transpose. Room is for `max_length` positions rounded up to whole blocks.
 class KvCache {
  public:
   static constexpr std::int64_t kBlock = 64;
@@ -26,6 +25,8 @@ class KvCache {
         values_(Tensor::zeros(dtype, {num_layers, num_kv_heads, padded_length_ * head_dim})) {}
 
   DType dtype() const noexcept { return keys_.dtype(); }
+  /// Positions there is room for.
+  std::int64_t max_length() const noexcept { return padded_length_; }
   std::int64_t nbytes() const noexcept { return keys_.nbytes() + values_.nbytes(); }
 
   /// Start of the keys of (layer, head): [blocks, head_dim, kBlock] elements of dtype().

@@ -28,6 +28,10 @@ class WrongArguments(CliTest):
                 ["logits", DEMO, "--input-ids", "", "--output", output], ["logits", DEMO, "--input-ids", "1,,2", "--output", output],
                 ["logits", DEMO, "--input-ids", "99999999999", "--output", output],
                 ["generate", DEMO], ["generate", DEMO, "--prompt", "a", "--input-ids", "1"], ["generate", DEMO, "--input-ids", "1", "--chat"],
+                ["bench"], ["bench", "linear", "--shapes", "12"], ["bench", "linear", "--shapes", "0x4"], ["bench", "linear", "--m", "0"],
+                ["bench", "linear", "--shapes", "8x8x8"], ["bench", "quantize"], ["bench", "quantize", DEMO, "--shapes", "8x8"],
+                ["bench", "model"], ["bench", "model", DEMO, "--batch", "0"], ["bench", "model", DEMO, "--decode-tokens", "0"],
+                ["generate", DEMO, "--prompt", "a", "--prompts-file", "b"], ["generate", DEMO, "--prompt", "a", "--max-batch", "0"],
                 ["generate", DEMO, "--prompt", "a", "--temperature", "-1"], ["generate", DEMO, "--prompt", "a", "--temperature", "nan"],
                 ["generate", DEMO, "--prompt", "a", "--top-p", "0"], ["generate", DEMO, "--prompt", "a", "--top-k", "-1"],
                 ["generate", DEMO, "--prompt", "a", "--max-new-tokens", "0"], ["generate", DEMO, "--prompt", "a", "--seed", "x"],
@@ -95,6 +99,10 @@ class WrongConfigs(CliTest):
 class WrongPrompts(CliTest):
     def test_empty(self):
         self.assert_fails(1, "empty", "generate", DEMO, "--prompt", "")
+        self.assert_fails(1, "empty", "generate", DEMO, "--prompt", "a", "--prompt", "")
+        self.assert_fails(1, "No such file", "generate", DEMO, "--prompts-file", self.folder / "absent")
+        (self.folder / "lines").write_text("\n\n")
+        self.assert_fails(1, "no line holds a prompt", "generate", DEMO, "--prompts-file", self.folder / "lines")
 
     def test_ids_out_of_range(self):
         for ids in ("8192", "-1", "1,2,2147483647"):

@@ -128,6 +128,53 @@ class Logits(CliTest):
         self.assertIn("[2, 48]", self.succeed("logits", INT8, "--input-ids", "1, 2", "--output", self.folder / "l"))
 
 
+class Bench(CliTest):
+    def bench(self, *arguments):
+        """The table and the JSON file of a quick run."""
+        file = self.folder / "bench.json"
+        text = self.succeed("bench", *arguments, "--json", file)
+        out = json.loads(file.read_text())
+        self.assertGreater(out["machine"]["read_bytes_per_second"], 0)
+        self.assertIn("reads", text)
+        self.assertFalse(list(self.folder.glob("*.part")))
+        return text, out
+
+    def test_linear(self):
+        plot = self.folder / "bench.svg"
+        text, out = self.bench("linear", "--shapes", "64x128,32x96", "--configs", "plain,int4wo-128", "--m", "1,20", "--seconds", "0",
+                               "--rotation-mib", "1", "--kernel", "ref", "--plot", plot)
+        self.assertEqual([r["m"] for r in out["linears"]], [1, 20] * 4)
+        self.assertEqual([bool(r["problem"]) for r in out["linears"]], [False] * 6 + [True] * 2)
+        self.assertIn("unquantized_linear/ref", text)
+        self.assertIn("plain 64x128", plot.read_text())
+
+    def test_quantize(self):
+        for arguments in ([DEMO], ["--shapes", "64x128", "--seconds", "0"]):
+            text, out = self.bench("quantize", *arguments, "--configs", "int8wo,int4wo-32")
+            self.assertEqual([r["config"] for r in out["quantize"]], ["int8wo", "int4wo-32"])
+            self.assertGreater(out["quantize"][0]["bytes_per_second"], 0)
+            self.assertIn("GB/s of bf16", text)
+
+    def test_model(self):
+        text, out = self.bench("model", DEMO, "-q", "int8wo", "--batch", "1,3", "--prompt-tokens", "10", "--decode-tokens", "4",
+                               "--repeats", "1", "--threads", "1")
+        self.assertEqual([r["batch"] for r in out["batches"]], [1, 3])
+        for row in out["batches"]:
+            self.assertGreater(row["decode_tokens_per_second"], 0)
+            self.assertAlmostEqual(sum(row["decode_shares"].values()), 1)
+        self.assertEqual(out["machine"]["threads"], 1)
+        self.assertIn("attention %", text)
+
+    def test_errors_come_before_the_work(self):
+        for arguments in (["linear", "--configs", "nonsense"], ["quantize", DEMO, "--configs", "plain"], ["quantize", self.folder / "absent"],
+                          ["model", self.folder / "absent"], ["model", DEMO, "--context", "20"],
+                          ["linear", "--json", self.folder / "absent" / "x"], ["linear", "--plot", self.folder]):
+            result = run("bench", *arguments)
+            self.assertEqual(result.returncode, 1, arguments)
+            self.assertEqual(result.stdout, "")
+            self.assertRegex(result.stderr, r"^torchao: .+\n$")
+
+
 class Generate(CliTest):
     def test_greedy_ids_of_the_demo_model(self):
         for prompt in json.loads((DEMO / "expected_greedy_f32.json").read_text()).values():
@@ -156,6 +203,27 @@ class Generate(CliTest):
         results = [self.succeed_json("generate", DEMO, "--prompt", "A list", "--threads", n, *SHORT) for n in (1, 2)]
         self.assertEqual(results[0]["output_ids"], results[1]["output_ids"])
         self.assertEqual([r["threads"] for r in results], [1, 2])
+
+    def test_several_prompts_give_what_each_gives_alone(self):
+        prompts = ["The Linux kernel is", "A list", "- x"]
+        alone = [self.succeed_json("generate", DEMO, f"--prompt={p}", "--dtype", "f32", *SHORT) for p in prompts]
+        together = self.succeed_json("generate", DEMO, *[f"--prompt={p}" for p in prompts], "--max-batch", "2", "--dtype", "f32", *SHORT)
+        for key in ("input_ids", "output_ids", "text", "finish_reason"):
+            self.assertEqual([r[key] for r in together["results"]], [r[key] for r in alone])
+        self.assertEqual(together["timings"]["new_tokens"], sum(len(r["output_ids"]) for r in alone))
+
+        file = self.folder / "prompts.txt"
+        file.write_bytes("\n".join(prompts).replace("list\n", "list\r\n\n").encode())
+        arguments = ["generate", DEMO, "--prompts-file", file, "--dtype", "f32", *SHORT]
+        self.assertEqual([r["text"] for r in self.succeed_json(*arguments)["results"]], [r["text"] for r in alone])
+        result = run(*arguments)
+        want = "".join(f"--- prompt {i} of 3: {len(r['input_ids'])} tokens, {len(r['output_ids'])} new ({r['finish_reason']})\n{r['text']}\n"
+                       for i, r in enumerate(alone, 1))
+        self.assertEqual(result.stdout, want)
+        self.assertRegex(result.stderr, r"3 prompts of \d+ tokens, \d+ new tokens in .* tokens/s")
+
+        ids = self.succeed_json("generate", DEMO, "--input-ids", "427,1711", "--input-ids", "5", *SHORT)["results"]
+        self.assertEqual([r["input_ids"] for r in ids], [[427, 1711], [5]])
 
     def test_chat_form(self):
         result = self.succeed_json("generate", DEMO, "--prompt", "Hi", "--chat", *SHORT)
