@@ -8,6 +8,7 @@
 #include <cstring>
 #include <new>
 
+#include "base/memory_pages.h"
 #include "base/parallel.h"
 #include "core/float_formats.h"
 #include "torchao_cpp/error.h"
@@ -16,12 +17,31 @@ namespace torchao_cpp {
 namespace {
 
 constexpr std::size_t kAlignment = 64;  // one cache line
+// From here on memory comes from the system and goes back to it at once. The heap would keep what
+// is freed below something that lives, and a model would hold its weights of before packing.
+constexpr std::int64_t kMappedBytes = std::int64_t{1} << 20;
 
 std::shared_ptr<std::byte> allocate(std::int64_t bytes) {
+  if (bytes >= kMappedBytes) {
+    const auto size = static_cast<std::size_t>(bytes);
+    std::byte* const pages = map_zeroed(size);
+    if (pages == nullptr) throw std::bad_alloc();
+    return {pages, [size](std::byte* p) { unmap(p, size); }};
+  }
   // At least one byte, so that a defined tensor always has an address.
   auto* memory = static_cast<std::byte*>(
       ::operator new(static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)), std::align_val_t{kAlignment}));
   return {memory, [](std::byte* p) { ::operator delete(p, std::align_val_t{kAlignment}); }};
+}
+
+// Whether read-only parts follow each other in memory without a gap, as in a mapped file.
+bool lie_in_a_row(std::span<const Tensor> parts) noexcept {
+  const std::byte* at = parts[0].bytes();
+  for (const Tensor& part : parts) {
+    if (!part.is_read_only() || part.bytes() != at) return false;
+    at += part.nbytes();
+  }
+  return true;
 }
 
 }  // namespace
@@ -54,7 +74,7 @@ Tensor Tensor::empty(DType dtype, Shape shape) {
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
   Tensor t = empty(dtype, std::move(shape));
-  std::memset(t.data_, 0, static_cast<std::size_t>(t.nbytes()));
+  if (t.nbytes() < kMappedBytes) std::memset(t.data_, 0, static_cast<std::size_t>(t.nbytes()));
   return t;
 }
 
@@ -189,10 +209,16 @@ Tensor concat_rows(std::span<const Tensor> parts) {
     }
     shape[0] += part.shape()[0];
   }
+  if (lie_in_a_row(parts)) {
+    auto owner = std::make_shared<const std::vector<Tensor>>(parts.begin(), parts.end());
+    return Tensor::borrow(parts[0].bytes(), parts[0].dtype(), std::move(shape), std::move(owner));
+  }
   Tensor result = Tensor::empty(parts[0].dtype(), std::move(shape));
   std::byte* out = result.mutable_bytes();
   for (const Tensor& part : parts) {
-    std::memcpy(out, part.bytes(), static_cast<std::size_t>(part.nbytes()));
+    parallel_for(part.nbytes(), std::int64_t{1} << 20, [&](std::int64_t begin, std::int64_t end) {
+      std::memcpy(out + begin, part.bytes() + begin, static_cast<std::size_t>(end - begin));
+    });
     out += part.nbytes();
   }
   return result;
