@@ -20,7 +20,7 @@
 #include <thread>
 #include <vector>
 
-#include "bench/memory_use.h"
+#include "base/testing_memory.h"
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/llm.h"
 

@@ -51,10 +51,12 @@ void touch(Pages pages) noexcept {
 
 }  // namespace
 
-std::byte* map_zeroed(std::size_t bytes) noexcept {
+std::byte* map_zeroed(std::size_t bytes, bool prefers_huge_pages) noexcept {
   void* const memory =
       ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  return memory == MAP_FAILED ? nullptr : static_cast<std::byte*>(memory);
+  if (memory == MAP_FAILED) return nullptr;
+  if (prefers_huge_pages) ::madvise(memory, bytes, MADV_HUGEPAGE);
+  return static_cast<std::byte*>(memory);
 }
 
 void unmap(std::byte* memory, std::size_t bytes) noexcept { ::munmap(memory, bytes); }

@@ -8,8 +8,9 @@
 namespace torchao_cpp {
 
 /// Zeroed memory straight from the system; its pages come when they are first touched. Null when
-/// there is none. bytes > 0.
-std::byte* map_zeroed(std::size_t bytes) noexcept;
+/// there is none. bytes > 0. `prefers_huge_pages`: for what is soon written from end to end; one
+/// byte then brings in up to 2 MiB where the system grants it.
+std::byte* map_zeroed(std::size_t bytes, bool prefers_huge_pages) noexcept;
 /// Gives it back to the system at once. `bytes` as it was asked for.
 void unmap(std::byte* memory, std::size_t bytes) noexcept;
 

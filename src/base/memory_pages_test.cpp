@@ -86,14 +86,17 @@ TEST_F(MappedPages, GoWithTheirLastOwner) {
 }
 
 TEST(MapZeroed, IsZeroAndGivenBack) {
-  constexpr std::size_t kBytes = (std::size_t{5} << 20) + 3;
-  std::byte* const memory = map_zeroed(kBytes);
-  ASSERT_NE(memory, nullptr);
-  EXPECT_TRUE(std::all_of(memory, memory + kBytes, [](std::byte b) { return b == std::byte{0}; }));
-  std::fill(memory, memory + kBytes, std::byte{1});
-  unmap(memory, kBytes);
-  unsigned char present = 0;
-  EXPECT_NE(::mincore(memory, 1, &present), 0);
+  for (const bool prefers_huge : {false, true}) {
+    constexpr std::size_t kBytes = (std::size_t{5} << 20) + 3;
+    std::byte* const memory = map_zeroed(kBytes, prefers_huge);
+    ASSERT_NE(memory, nullptr);
+    EXPECT_TRUE(
+        std::all_of(memory, memory + kBytes, [](std::byte b) { return b == std::byte{0}; }));
+    std::fill(memory, memory + kBytes, std::byte{1});
+    unmap(memory, kBytes);
+    unsigned char present = 0;
+    EXPECT_NE(::mincore(memory, 1, &present), 0);
+  }
 }
 
 TEST(PopulatePages, TakesAnyMemory) {

@@ -21,10 +21,10 @@ constexpr std::size_t kAlignment = 64;  // one cache line
 // is freed below something that lives, and a model would hold its weights of before packing.
 constexpr std::int64_t kMappedBytes = std::int64_t{1} << 20;
 
-std::shared_ptr<std::byte> allocate(std::int64_t bytes) {
+std::shared_ptr<std::byte> allocate(std::int64_t bytes, bool is_sparse) {
   if (bytes >= kMappedBytes) {
     const auto size = static_cast<std::size_t>(bytes);
-    std::byte* const pages = map_zeroed(size);
+    std::byte* const pages = map_zeroed(size, !is_sparse);
     if (pages == nullptr) throw std::bad_alloc();
     return {pages, [size](std::byte* p) { unmap(p, size); }};
   }
@@ -61,19 +61,28 @@ std::int64_t shape_numel(std::span<const std::int64_t> shape) {
   return numel;
 }
 
-Tensor Tensor::empty(DType dtype, Shape shape) {
+namespace {
+
+// `is_sparse`: much of it may never be written, as of a KV cache.
+Tensor new_tensor(DType dtype, Shape shape, bool is_sparse) {
   const std::int64_t numel = shape_numel(shape);
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(numel, dtype_size_bytes(dtype), &bytes)) {
     throw ShapeError(fmt::format("shape {}: the byte count overflows 64 bits", shape_to_string(shape)));
   }
-  auto memory = allocate(bytes);
+  auto memory = allocate(bytes, is_sparse);
   std::byte* const data = memory.get();
-  return borrow_mutable(data, dtype, std::move(shape), std::move(memory));
+  return Tensor::borrow_mutable(data, dtype, std::move(shape), std::move(memory));
+}
+
+}  // namespace
+
+Tensor Tensor::empty(DType dtype, Shape shape) {
+  return new_tensor(dtype, std::move(shape), false);
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
-  Tensor t = empty(dtype, std::move(shape));
+  Tensor t = new_tensor(dtype, std::move(shape), true);
   if (t.nbytes() < kMappedBytes) std::memset(t.data_, 0, static_cast<std::size_t>(t.nbytes()));
   return t;
 }
