@@ -10,7 +10,7 @@
 
 #include "base/memory_pages.h"
 #include "base/parallel.h"
-#include "core/float_formats.h"
+#include "core/float_runs.h"
 #include "torchao_cpp/error.h"
 
 namespace torchao_cpp {
@@ -183,8 +183,13 @@ Tensor Tensor::to(DType dtype) const {
     throw UnsupportedError(fmt::format("conversion of a {} tensor to {}", dtype_name(dtype_), dtype_name(dtype)));
   }
   Tensor t = empty(dtype, shape_);
-  parallel_for(numel_, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) store_float(dtype, t.data_, i, load_float(dtype_, data_, i));
+  parallel_for((numel_ + kFloatRun - 1) / kFloatRun, 64, [&](std::int64_t first, std::int64_t last) {
+    float values[kFloatRun];
+    for (std::int64_t begin = first * kFloatRun; begin < std::min(last * kFloatRun, numel_); begin += kFloatRun) {
+      const std::int64_t count = std::min(kFloatRun, numel_ - begin);
+      load_floats(dtype_, data_, begin, count, values);
+      store_floats(dtype, t.data_, begin, count, values);
+    }
   });
   return t;
 }

@@ -10,6 +10,7 @@
 #include <limits>
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 #include "core/float_formats.h"
 #include "core/float_runs.h"
 
@@ -42,7 +43,7 @@ Planes planes_of(int bits, int lanes, std::int64_t columns) {
 }
 
 // ORs one row's codes, one a byte, into its zeroed planes.
-void pack_row(const Planes& layout, int lanes, const std::uint8_t* codes, std::int64_t columns,
+TORCHAO_CPP_VECTOR_CLONES void pack_row(const Planes& layout, int lanes, const std::uint8_t* codes, std::int64_t columns,
               std::byte* row) noexcept {
   for (const Plane& plane : layout.planes) {
     const std::int64_t fields = 32 / plane.width;
