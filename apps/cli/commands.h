@@ -16,6 +16,7 @@ void add_explain(CLI::App& app, Command& chosen);
 void add_quantize(CLI::App& app, Command& chosen);
 void add_dequantize(CLI::App& app, Command& chosen);
 void add_convert(CLI::App& app, Command& chosen);
+void add_make_model(CLI::App& app, Command& chosen);
 void add_diff(CLI::App& app, Command& chosen);
 void add_logits(CLI::App& app, Command& chosen);
 void add_generate(CLI::App& app, Command& chosen);

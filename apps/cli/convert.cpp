@@ -38,15 +38,6 @@ struct Arguments {
   }
 };
 
-// Said before anything is read; the writer checks again.
-void check_destination(const std::string& destination) {
-  std::error_code error;
-  if (std::filesystem::exists(destination, error)) {
-    throw IoError(
-        fmt::format("{}: exists already; expected the name of a new folder", destination));
-  }
-}
-
 void print_as_json(const ConvertReport& report, const std::string& destination) {
   Json rows = Json::array();
   for (const ConvertReport::Row& row : report.rows) {
@@ -156,16 +147,10 @@ int finish(const ConvertReport& report, const Arguments& arguments) {
   return 0;
 }
 
-ProgressCallback progress_to(ProgressBar& bar) {
-  return [&bar](std::string_view stage, std::int64_t done, std::int64_t total) {
-    bar.update(stage, done, total);
-  };
-}
-
 int run_quantize(const Arguments& arguments) {
   if (arguments.threads > 0) set_threads(arguments.threads);
   const std::optional<DType> dtype = parse_dtype(arguments.dtype);
-  check_destination(arguments.destination);
+  check_new_folder(arguments.destination);
   ProgressBar bar;
   const ConvertOptions options{parse_quantization(arguments.quantization, arguments.skip), dtype,
                                progress_to(bar), &watch_interrupts()};
@@ -177,7 +162,7 @@ int run_quantize(const Arguments& arguments) {
 int run_dequantize(const Arguments& arguments) {
   if (arguments.threads > 0) set_threads(arguments.threads);
   const std::optional<DType> dtype = parse_dtype(arguments.dtype);
-  check_destination(arguments.destination);
+  check_new_folder(arguments.destination);
   ProgressBar bar;
   const ConvertReport report = dequantize_model(arguments.source, arguments.destination, dtype,
                                                 progress_to(bar), &watch_interrupts());
@@ -187,7 +172,7 @@ int run_dequantize(const Arguments& arguments) {
 
 int run_convert(const Arguments& arguments) {
   if (arguments.threads > 0) set_threads(arguments.threads);
-  check_destination(arguments.destination);
+  check_new_folder(arguments.destination);
   ProgressBar bar;
   const ConvertModelReport report =
       convert_model(arguments.source, arguments.destination,

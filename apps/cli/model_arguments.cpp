@@ -4,7 +4,10 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <filesystem>
 #include <limits>
+
+#include "torchao_cpp/error.h"
 
 namespace torchao_cpp::cli {
 
@@ -79,13 +82,28 @@ std::vector<std::int32_t> parse_input_ids(std::string_view text) {
   }
 }
 
+void check_new_folder(const std::string& destination) {
+  std::error_code error;
+  if (std::filesystem::exists(destination, error)) {
+    throw IoError(
+        fmt::format("{}: exists already; expected the name of a new folder", destination));
+  }
+}
+
+ProgressCallback progress_to(ProgressBar& bar) {
+  return [&bar](std::string_view stage, std::int64_t done, std::int64_t total) {
+    bar.update(stage, done, total);
+  };
+}
+
 LLM load_model(const ModelArguments& arguments, int max_batch) {
   ModelOptions options = arguments.to_options();
   options.max_batch = max_batch;
   ProgressBar bar;
-  options.progress = [&](std::string_view stage, std::int64_t done, std::int64_t total) {
+  options.progress = [draw = progress_to(bar)](std::string_view stage, std::int64_t done,
+                                               std::int64_t total) {
     check_interrupted();
-    bar.update(stage, done, total);
+    draw(stage, done, total);
   };
   LLM model(arguments.directory, options);
   bar.clear();

@@ -42,6 +42,12 @@ std::optional<DType> parse_dtype(const std::string& name);
 /// "1,2,3" -> ids. Throws UsageError for anything that is no list of integers.
 std::vector<std::int32_t> parse_input_ids(std::string_view text);
 
+/// Throws IoError when `destination` exists: said before anything is read; the writer checks again.
+void check_new_folder(const std::string& destination);
+
+/// Draws the progress of loading and writing on `bar`, which must outlive the result.
+ProgressCallback progress_to(ProgressBar& bar);
+
 /// Loads the model, for `max_batch` sequences at once, with a progress bar; Ctrl-C stops it where
 /// watch_interrupts() was called. Writes its notices.
 LLM load_model(const ModelArguments& arguments, int max_batch = 1);

@@ -91,6 +91,9 @@ class TORCHAO_CPP_EXPORT CheckpointWriter {
   /// Queues a plain tensor or a quantized one (no data are copied until finish()). Throws CheckpointError for a name that cannot be stored.
   void add(std::string fqn, Tensor plain);
   void add(std::string fqn, TensorParts parts);
+  /// Queues a plain tensor that `values` makes when it is written, so that not all of a large model need be in memory.
+  /// finish() throws Error when it makes another dtype or shape than was said here.
+  void add(std::string fqn, DType dtype, Shape shape, std::function<Tensor()> values);
   /// Writes or copies a further file of the model folder (config.json, tokenizer.json).
   void add_file(std::string_view file_name, std::string_view content);
   void copy_file(const std::filesystem::path& source);

@@ -142,6 +142,32 @@ TORCHAO_CPP_EXPORT ConvertReport dequantize_model(const std::filesystem::path& s
                                                   std::optional<DType> dtype, const ProgressCallback& progress = nullptr,
                                                   const std::atomic<bool>* cancelled = nullptr);
 
+struct RandomModelOptions {
+  std::uint64_t seed = 0;
+  std::optional<DType> dtype = std::nullopt;  ///< Not set: config.json's, or bfloat16 where it names none.
+  std::int64_t max_shard_bytes = std::int64_t{5} << 30;
+  ProgressCallback progress = nullptr;
+  const std::atomic<bool>* cancelled = nullptr;  ///< Set by a signal handler: stops cleanly with Error kind "cancelled".
+};
+
+/// What make_random_model wrote.
+struct RandomModelReport {
+  DType dtype = DType::kBFloat16;
+  std::int64_t tensors = 0;
+  std::int64_t num_parameters = 0;
+  std::int64_t nbytes = 0;  ///< Of all tensors.
+  std::vector<std::string> notices;
+};
+
+/// Writes the new model folder `destination` with random weights for the architecture that `config_file` (a config.json
+/// by any name) describes: linears and embeddings normal(0, initializer_range), norms 1, biases 0, under the names of
+/// transformers; config.json with the dtype; the tokenizer files that lie beside `config_file`. The bytes depend on
+/// config and options alone, not on threads or machine. One tensor is in memory at a time. Nothing is left behind on an
+/// error. Throws ConfigError, UnsupportedError (architecture, dtype), IoError, Error (kind "cancelled").
+TORCHAO_CPP_EXPORT RandomModelReport make_random_model(const std::filesystem::path& config_file,
+                                                       const std::filesystem::path& destination,
+                                                       const RandomModelOptions& options = {});
+
 /// The form that convert_model writes: flattened safetensors as torchao 0.18 reads and writes them.
 inline constexpr std::string_view kConvertTarget = "torchao-0.18";
 

@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/memory_pages.h"
 #include "torchao_cpp/error.h"
 
 namespace torchao_cpp {
@@ -44,6 +45,20 @@ MappedFile::MappedFile(const std::filesystem::path& path) {
 
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
+}
+
+std::shared_ptr<const void> borrow_pages(std::shared_ptr<const MappedFile> file,
+                                         std::span<const std::byte> bytes) {
+  struct Borrowed {
+    std::shared_ptr<const MappedFile> file;
+    std::span<const std::byte> bytes;
+    Borrowed(std::shared_ptr<const MappedFile> f, std::span<const std::byte> b)
+        : file(std::move(f)), bytes(b) {}
+    Borrowed(const Borrowed&) = delete;
+    Borrowed& operator=(const Borrowed&) = delete;
+    ~Borrowed() { release_file_pages(bytes); }
+  };
+  return std::make_shared<const Borrowed>(std::move(file), bytes);
 }
 
 }  // namespace torchao_cpp

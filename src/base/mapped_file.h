@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <filesystem>
+#include <memory>
 #include <span>
 
 namespace torchao_cpp {
@@ -26,5 +27,10 @@ class MappedFile {
   const std::byte* data_ = nullptr;
   std::size_t size_ = 0;
 };
+
+/// An owner for who borrows `bytes` of `file`: keeps the file mapped, and when the last copy goes,
+/// gives the pages back to the system. Others who read the same bytes only wait for them again.
+std::shared_ptr<const void> borrow_pages(std::shared_ptr<const MappedFile> file,
+                                         std::span<const std::byte> bytes);
 
 }  // namespace torchao_cpp

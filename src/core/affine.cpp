@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <bit>
 #include <limits>
 #include <vector>
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 #include "core/float_formats.h"
 #include "torchao_cpp/error.h"
 
@@ -25,21 +27,71 @@ float load(const void* data, std::int64_t i) noexcept {
   return load_float(kDType, data, i);
 }
 
-// torch's amin/amax of both ends at once: a NaN anywhere gives NaN for both.
+// Smallest and largest of floats by their bits: but for the sign, floats order like integers, and
+// integers have a vector minimum whatever NaN would do to one of floats.
+template <typename Int>
+struct OrderedEnds {
+  static constexpr int kSignBit = 8 * sizeof(Int) - 1;
+  static constexpr Int kMagnitude = std::numeric_limits<Int>::max();
+
+  // Its own inverse.
+  static Int ordered(Int bits) noexcept {
+    return static_cast<Int>(bits ^ ((bits >> kSignBit) & kMagnitude));
+  }
+
+  [[gnu::always_inline]] void take(const Int* bits, std::int64_t count) noexcept {
+    Int low = kMagnitude;
+    Int high = std::numeric_limits<Int>::min();
+    for (std::int64_t i = 0; i < count; ++i) {
+      const Int v = ordered(bits[i]);
+      low = v < low ? v : low;
+      high = v > high ? v : high;
+    }
+    lo = low;
+    hi = high;
+  }
+  // Beyond the infinities are the NaNs of either sign.
+  bool has_nan(Int infinity) const noexcept {
+    return hi > infinity || lo < ordered(static_cast<Int>(infinity | ~kMagnitude));
+  }
+
+  Int lo = 0;
+  Int hi = 0;
+};
+
+TORCHAO_CPP_VECTOR_CLONES OrderedEnds<std::int16_t> ends_of_16_bits(const std::int16_t* bits,
+                                                                    std::int64_t count) noexcept {
+  OrderedEnds<std::int16_t> ends;
+  ends.take(bits, count);
+  return ends;
+}
+
+TORCHAO_CPP_VECTOR_CLONES OrderedEnds<std::int32_t> ends_of_32_bits(const std::int32_t* bits,
+                                                                    std::int64_t count) noexcept {
+  OrderedEnds<std::int32_t> ends;
+  ends.take(bits, count);
+  return ends;
+}
+
+// torch's amin/amax of both ends at once: a NaN anywhere gives NaN for both. Of zeros of both signs
+// the negative one is the smaller. count > 0.
 template <DType kDType>
 void min_max(const void* data, std::int64_t begin, std::int64_t count, float& lo,
              float& hi) noexcept {
-  float low = std::numeric_limits<float>::infinity();
-  float high = -low;
-  int nans = 0;
-  for (std::int64_t i = begin; i < begin + count; ++i) {
-    const float v = load<kDType>(data, i);
-    low = v < low ? v : low;
-    high = v > high ? v : high;
-    nans |= v != v;
+  bool has_nan = false;
+  if constexpr (kDType == DType::kFloat32) {
+    const auto ends = ends_of_32_bits(static_cast<const std::int32_t*>(data) + begin, count);
+    has_nan = ends.has_nan(0x7f800000);
+    lo = std::bit_cast<float>(ends.ordered(ends.lo));
+    hi = std::bit_cast<float>(ends.ordered(ends.hi));
+  } else {
+    const auto ends = ends_of_16_bits(static_cast<const std::int16_t*>(data) + begin, count);
+    has_nan = ends.has_nan(kDType == DType::kBFloat16 ? 0x7f80 : 0x7c00);
+    const std::int16_t both[2] = {ends.ordered(ends.lo), ends.ordered(ends.hi)};
+    lo = load_float(kDType, both, 0);
+    hi = load_float(kDType, both, 1);
   }
-  lo = nans ? std::numeric_limits<float>::quiet_NaN() : low;
-  hi = nans ? std::numeric_limits<float>::quiet_NaN() : high;
+  if (has_nan) lo = hi = std::numeric_limits<float>::quiet_NaN();
 }
 
 // Minimum and maximum that keep a NaN of either side, as torch.min/max of two tensors do.
@@ -82,8 +134,9 @@ BlockQParams choose_one(const Choice& c, float amin, float amax) noexcept {
 }
 
 template <DType kWeight, DType kProduct>
-void quantize_run(const void* weight, std::int64_t begin, std::int64_t count, float reciprocal,
-                  float zp, QuantRange range, std::int8_t* out) noexcept {
+[[gnu::always_inline]] inline void quantize_values(const void* weight, std::int64_t begin,
+                                                   std::int64_t count, float reciprocal, float zp,
+                                                   QuantRange range, std::int8_t* out) noexcept {
   const float qmin = static_cast<float>(range.min);
   const float qmax = static_cast<float>(range.max);
   for (std::int64_t i = 0; i < count; ++i) {
@@ -96,6 +149,41 @@ void quantize_run(const void* weight, std::int64_t begin, std::int64_t count, fl
     v = v > qmax ? qmax : v;
     v = v == v ? v : 0.0f;
     out[i] = static_cast<std::int8_t>(static_cast<int>(v));
+  }
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_bf16(const void* weight, std::int64_t begin,
+                                             std::int64_t count, float reciprocal, float zp,
+                                             QuantRange range, std::int8_t* out) noexcept {
+  quantize_values<DType::kBFloat16, DType::kBFloat16>(weight, begin, count, reciprocal, zp, range,
+                                                      out);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_bf16_by_f32(const void* weight, std::int64_t begin,
+                                                    std::int64_t count, float reciprocal, float zp,
+                                                    QuantRange range, std::int8_t* out) noexcept {
+  quantize_values<DType::kBFloat16, DType::kFloat32>(weight, begin, count, reciprocal, zp, range,
+                                                     out);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_f32(const void* weight, std::int64_t begin,
+                                            std::int64_t count, float reciprocal, float zp,
+                                            QuantRange range, std::int8_t* out) noexcept {
+  quantize_values<DType::kFloat32, DType::kFloat32>(weight, begin, count, reciprocal, zp, range,
+                                                    out);
+}
+
+template <DType kWeight, DType kProduct>
+void quantize_run(const void* weight, std::int64_t begin, std::int64_t count, float reciprocal,
+                  float zp, QuantRange range, std::int8_t* out) noexcept {
+  if constexpr (kWeight == DType::kBFloat16 && kProduct == DType::kBFloat16) {
+    quantize_bf16(weight, begin, count, reciprocal, zp, range, out);
+  } else if constexpr (kWeight == DType::kBFloat16) {
+    quantize_bf16_by_f32(weight, begin, count, reciprocal, zp, range, out);
+  } else if constexpr (kWeight == DType::kFloat32) {
+    quantize_f32(weight, begin, count, reciprocal, zp, range, out);
+  } else {
+    quantize_values<kWeight, kProduct>(weight, begin, count, reciprocal, zp, range, out);
   }
 }
 

@@ -8,20 +8,40 @@
 #include <cstring>
 #include <new>
 
+#include "base/memory_pages.h"
 #include "base/parallel.h"
-#include "core/float_formats.h"
+#include "core/float_runs.h"
 #include "torchao_cpp/error.h"
 
 namespace torchao_cpp {
 namespace {
 
 constexpr std::size_t kAlignment = 64;  // one cache line
+// From here on memory comes from the system and goes back to it at once. The heap would keep what
+// is freed below something that lives, and a model would hold its weights of before packing.
+constexpr std::int64_t kMappedBytes = std::int64_t{1} << 20;
 
-std::shared_ptr<std::byte> allocate(std::int64_t bytes) {
+std::shared_ptr<std::byte> allocate(std::int64_t bytes, bool is_sparse) {
+  if (bytes >= kMappedBytes) {
+    const auto size = static_cast<std::size_t>(bytes);
+    std::byte* const pages = map_zeroed(size, !is_sparse);
+    if (pages == nullptr) throw std::bad_alloc();
+    return {pages, [size](std::byte* p) { unmap(p, size); }};
+  }
   // At least one byte, so that a defined tensor always has an address.
   auto* memory = static_cast<std::byte*>(
       ::operator new(static_cast<std::size_t>(std::max<std::int64_t>(bytes, 1)), std::align_val_t{kAlignment}));
   return {memory, [](std::byte* p) { ::operator delete(p, std::align_val_t{kAlignment}); }};
+}
+
+// Whether read-only parts follow each other in memory without a gap, as in a mapped file.
+bool lie_in_a_row(std::span<const Tensor> parts) noexcept {
+  const std::byte* at = parts[0].bytes();
+  for (const Tensor& part : parts) {
+    if (!part.is_read_only() || part.bytes() != at) return false;
+    at += part.nbytes();
+  }
+  return true;
 }
 
 }  // namespace
@@ -41,20 +61,29 @@ std::int64_t shape_numel(std::span<const std::int64_t> shape) {
   return numel;
 }
 
-Tensor Tensor::empty(DType dtype, Shape shape) {
+namespace {
+
+// `is_sparse`: much of it may never be written, as of a KV cache.
+Tensor new_tensor(DType dtype, Shape shape, bool is_sparse) {
   const std::int64_t numel = shape_numel(shape);
   std::int64_t bytes = 0;
   if (__builtin_mul_overflow(numel, dtype_size_bytes(dtype), &bytes)) {
     throw ShapeError(fmt::format("shape {}: the byte count overflows 64 bits", shape_to_string(shape)));
   }
-  auto memory = allocate(bytes);
+  auto memory = allocate(bytes, is_sparse);
   std::byte* const data = memory.get();
-  return borrow_mutable(data, dtype, std::move(shape), std::move(memory));
+  return Tensor::borrow_mutable(data, dtype, std::move(shape), std::move(memory));
+}
+
+}  // namespace
+
+Tensor Tensor::empty(DType dtype, Shape shape) {
+  return new_tensor(dtype, std::move(shape), false);
 }
 
 Tensor Tensor::zeros(DType dtype, Shape shape) {
-  Tensor t = empty(dtype, std::move(shape));
-  std::memset(t.data_, 0, static_cast<std::size_t>(t.nbytes()));
+  Tensor t = new_tensor(dtype, std::move(shape), true);
+  if (t.nbytes() < kMappedBytes) std::memset(t.data_, 0, static_cast<std::size_t>(t.nbytes()));
   return t;
 }
 
@@ -154,8 +183,13 @@ Tensor Tensor::to(DType dtype) const {
     throw UnsupportedError(fmt::format("conversion of a {} tensor to {}", dtype_name(dtype_), dtype_name(dtype)));
   }
   Tensor t = empty(dtype, shape_);
-  parallel_for(numel_, 1 << 14, [&](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin; i < end; ++i) store_float(dtype, t.data_, i, load_float(dtype_, data_, i));
+  parallel_for((numel_ + kFloatRun - 1) / kFloatRun, 64, [&](std::int64_t first, std::int64_t last) {
+    float values[kFloatRun];
+    for (std::int64_t begin = first * kFloatRun; begin < std::min(last * kFloatRun, numel_); begin += kFloatRun) {
+      const std::int64_t count = std::min(kFloatRun, numel_ - begin);
+      load_floats(dtype_, data_, begin, count, values);
+      store_floats(dtype, t.data_, begin, count, values);
+    }
   });
   return t;
 }
@@ -189,10 +223,16 @@ Tensor concat_rows(std::span<const Tensor> parts) {
     }
     shape[0] += part.shape()[0];
   }
+  if (lie_in_a_row(parts)) {
+    auto owner = std::make_shared<const std::vector<Tensor>>(parts.begin(), parts.end());
+    return Tensor::borrow(parts[0].bytes(), parts[0].dtype(), std::move(shape), std::move(owner));
+  }
   Tensor result = Tensor::empty(parts[0].dtype(), std::move(shape));
   std::byte* out = result.mutable_bytes();
   for (const Tensor& part : parts) {
-    std::memcpy(out, part.bytes(), static_cast<std::size_t>(part.nbytes()));
+    parallel_for(part.nbytes(), std::int64_t{1} << 20, [&](std::int64_t begin, std::int64_t end) {
+      std::memcpy(out + begin, part.bytes() + begin, static_cast<std::size_t>(end - begin));
+    });
     out += part.nbytes();
   }
   return result;

@@ -113,9 +113,9 @@ struct CheckpointWriter::Impl {
     }
     if (!entry.is_plain()) check_parts(entry);
     if (!names.insert(entry.fqn).second) fail_name(entry.fqn, "occurs twice");
-    for (const NamedTensor& t : flatten_entry(entry)) {
-      if (!keys.insert(t.first).second) {
-        fail_name(entry.fqn, fmt::format("is stored under the key {}, which another tensor has", quoted_name(t.first)));
+    for (const StoredTensor& t : flatten_entry(entry)) {
+      if (!keys.insert(t.name).second) {
+        fail_name(entry.fqn, fmt::format("is stored under the key {}, which another tensor has", quoted_name(t.name)));
       }
     }
     entries.push_back(std::move(entry));
@@ -156,7 +156,7 @@ struct CheckpointWriter::Impl {
     std::int64_t total = 0;
     std::int64_t done = 0;
     for (const PlannedShard& shard : shards) {
-      for (const NamedTensor& t : shard.tensors) total += t.second.nbytes();
+      for (const StoredTensor& t : shard.tensors) total += t.nbytes();
     }
     const auto advance = [&](std::int64_t bytes) {
       done += bytes;
@@ -199,8 +199,12 @@ CheckpointWriter::CheckpointWriter(const fs::path& directory, std::int64_t max_s
 CheckpointWriter::~CheckpointWriter() = default;
 
 void CheckpointWriter::add(std::string fqn, Tensor plain) {
-  check_storable_tensor(plain, fqn);
-  impl_->add({std::move(fqn), std::move(plain), {}});
+  impl_->add({fqn, StoredTensor::of(fqn, std::move(plain)), {}});
+}
+
+void CheckpointWriter::add(std::string fqn, DType dtype, Shape shape, std::function<Tensor()> values) {
+  check_storable_dtype(dtype, fqn);
+  impl_->add({fqn, {fqn, dtype, std::move(shape), std::move(values)}, {}});
 }
 
 void CheckpointWriter::add(std::string fqn, TensorParts parts) { impl_->add({std::move(fqn), {}, std::move(parts)}); }

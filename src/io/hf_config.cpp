@@ -209,6 +209,7 @@ HfConfig HfConfig::parse(std::string_view config_json, std::string_view where, s
   root.text("model_type", config.model_type);
   read_sizes(root, config);
   root.positive("rms_norm_eps", config.rms_norm_eps);
+  root.positive("initializer_range", config.initializer_range);
   root.text("hidden_act", config.hidden_act);
   root.boolean("attention_bias", config.attention_bias);
   root.boolean("mlp_bias", config.mlp_bias);

@@ -49,6 +49,7 @@ struct HfConfig {
   std::int64_t head_dim = 0;             ///< Defaults to hidden_size / num_attention_heads.
   std::int64_t max_position_embeddings = 0;
   double rms_norm_eps = 1e-6;
+  double initializer_range = 0.02;  ///< Standard deviation of new weights.
   std::string hidden_act = "silu";
   bool attention_bias = false;
   bool mlp_bias = false;

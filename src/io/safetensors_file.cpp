@@ -3,6 +3,8 @@
 
 #include <cstring>
 
+#include "base/memory_pages.h"
+
 namespace torchao_cpp {
 
 SafetensorsFile::SafetensorsFile(const std::filesystem::path& path, std::string where)
@@ -21,14 +23,16 @@ const SafetensorsEntry* SafetensorsFile::find(std::string_view name) const noexc
 Tensor SafetensorsFile::tensor(const SafetensorsEntry& entry) const {
   const std::byte* const data = mapping_->bytes().data() + entry.begin;
   const auto bytes = static_cast<std::int64_t>(entry.end - entry.begin);
-  if (!entry.dtype->dtype) return Tensor::borrow(data, DType::kUInt8, {bytes}, mapping_);
+  const std::span<const std::byte> stretch(data, static_cast<std::size_t>(bytes));
+  if (!entry.dtype->dtype) return Tensor::borrow(data, DType::kUInt8, {bytes}, borrow_pages(mapping_, stretch));
   const DType dtype = *entry.dtype->dtype;
   // The mapping starts at a page boundary, so the offset alone decides.
   if (entry.begin % static_cast<std::uint64_t>(dtype_size_bytes(dtype)) == 0) {
-    return Tensor::borrow(data, dtype, entry.shape, mapping_);
+    return Tensor::borrow(data, dtype, entry.shape, borrow_pages(mapping_, stretch));
   }
   Tensor copy = Tensor::empty(dtype, entry.shape);
   std::memcpy(copy.mutable_bytes(), data, static_cast<std::size_t>(bytes));
+  release_file_pages(stretch);
   return copy;
 }
 

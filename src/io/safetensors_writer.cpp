@@ -29,21 +29,21 @@ std::string json_string(const std::string& text, std::string_view what) {
   }
 }
 
-std::vector<const NamedTensor*> sorted_for_file(std::span<const NamedTensor> tensors) {
-  std::vector<const NamedTensor*> sorted;
+std::vector<const StoredTensor*> sorted_for_file(std::span<const StoredTensor> tensors) {
+  std::vector<const StoredTensor*> sorted;
   std::unordered_set<std::string_view> names;
-  for (const NamedTensor& t : tensors) {
-    check_storable_name(t.first);
-    check_storable_tensor(t.second, t.first);
-    if (!names.insert(t.first).second) {
-      throw CheckpointError(fmt::format("the name {} occurs twice", quoted_name(t.first)), "name");
+  for (const StoredTensor& t : tensors) {
+    check_storable_name(t.name);
+    check_storable_dtype(t.dtype, t.name);
+    if (!names.insert(t.name).second) {
+      throw CheckpointError(fmt::format("the name {} occurs twice", quoted_name(t.name)), "name");
     }
     sorted.push_back(&t);
   }
-  std::sort(sorted.begin(), sorted.end(), [](const NamedTensor* a, const NamedTensor* b) {
-    const int rank_a = safetensors_dtype(a->second.dtype())->rank;
-    const int rank_b = safetensors_dtype(b->second.dtype())->rank;
-    return rank_a != rank_b ? rank_a > rank_b : a->first < b->first;
+  std::sort(sorted.begin(), sorted.end(), [](const StoredTensor* a, const StoredTensor* b) {
+    const int rank_a = safetensors_dtype(a->dtype)->rank;
+    const int rank_b = safetensors_dtype(b->dtype)->rank;
+    return rank_a != rank_b ? rank_a > rank_b : a->name < b->name;
   });
   return sorted;
 }
@@ -58,17 +58,22 @@ std::string metadata_json(std::span<const MetadataEntry> metadata) {
 
 }  // namespace
 
-SafetensorsLayout::SafetensorsLayout(std::span<const NamedTensor> tensors, std::span<const MetadataEntry> metadata) {
+StoredTensor StoredTensor::of(std::string name, Tensor tensor) {
+  check_storable_tensor(tensor, name);
+  const DType dtype = tensor.dtype();
+  Shape shape = tensor.shape();
+  return {std::move(name), dtype, std::move(shape), [tensor = std::move(tensor)] { return tensor; }};
+}
+
+SafetensorsLayout::SafetensorsLayout(std::span<const StoredTensor> tensors, std::span<const MetadataEntry> metadata) {
   std::vector<std::string> items;
   if (!metadata.empty()) items.push_back(metadata_json(metadata));
-  for (const NamedTensor* t : sorted_for_file(tensors)) {
-    const Tensor& tensor = t->second;
+  for (const StoredTensor* t : sorted_for_file(tensors)) {
     const std::int64_t begin = data_bytes_;
-    data_bytes_ += tensor.nbytes();
-    items.push_back(fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json_string(t->first, "name"),
-                                safetensors_dtype(tensor.dtype())->code, fmt::join(tensor.shape(), ","), begin,
-                                data_bytes_));
-    tensors_.push_back(tensor);
+    data_bytes_ += t->nbytes();
+    items.push_back(fmt::format(R"({}:{{"dtype":"{}","shape":[{}],"data_offsets":[{},{}]}})", json_string(t->name, "name"),
+                                safetensors_dtype(t->dtype)->code, fmt::join(t->shape, ","), begin, data_bytes_));
+    tensors_.push_back(*t);
   }
   std::string text = fmt::format("{{{}}}", fmt::join(items, ","));
   text.append((kDataAlignment - text.size() % kDataAlignment) % kDataAlignment, ' ');
@@ -84,7 +89,12 @@ SafetensorsLayout::SafetensorsLayout(std::span<const NamedTensor> tensors, std::
 void SafetensorsLayout::write(OutputFile& file, const std::function<void(std::int64_t)>& progress) const {
   constexpr std::size_t kChunk = std::size_t{8} << 20;  // often enough for a progress bar, seldom enough not to cost
   file.write(header_);
-  for (const Tensor& tensor : tensors_) {
+  for (const StoredTensor& stored : tensors_) {
+    const Tensor tensor = stored.values();
+    if (tensor.dtype() != stored.dtype || tensor.shape() != stored.shape) {
+      throw Error(fmt::format("{}: was to be {} {}, and is {} {}", quoted_name(stored.name), dtype_name(stored.dtype),
+                              shape_to_string(stored.shape), dtype_name(tensor.dtype()), shape_to_string(tensor.shape())));
+    }
     std::span<const std::byte> rest(tensor.bytes(), static_cast<std::size_t>(tensor.nbytes()));
     while (!rest.empty()) {
       const auto chunk = rest.first(std::min(rest.size(), kChunk));
@@ -103,17 +113,22 @@ void check_storable_name(std::string_view name) {
   json_string(std::string(name), "the name");
 }
 
+void check_storable_dtype(DType dtype, std::string_view name) {
+  if (safetensors_dtype(dtype) == nullptr) {
+    throw CheckpointError(fmt::format("{}: safetensors has no dtype for {}", quoted_name(name), dtype_name(dtype)), "dtype");
+  }
+}
+
 void check_storable_tensor(const Tensor& tensor, std::string_view name) {
   if (!tensor.defined()) throw CheckpointError(fmt::format("{}: an undefined tensor cannot be stored", quoted_name(name)), "dtype");
-  if (safetensors_dtype(tensor.dtype()) == nullptr) {
-    throw CheckpointError(fmt::format("{}: safetensors has no dtype for {}", quoted_name(name), dtype_name(tensor.dtype())),
-                          "dtype");
-  }
+  check_storable_dtype(tensor.dtype(), name);
 }
 
 void write_safetensors(const std::filesystem::path& path, std::span<const NamedTensor> tensors,
                        std::span<const MetadataEntry> metadata) {
-  const SafetensorsLayout layout(tensors, metadata);
+  std::vector<StoredTensor> stored;
+  for (const auto& [name, tensor] : tensors) stored.push_back(StoredTensor::of(name, tensor));
+  const SafetensorsLayout layout(stored, metadata);
   const std::filesystem::path temporary = temporary_beside(path);
   try {
     OutputFile file(temporary);

@@ -28,12 +28,12 @@ std::string metadata_entry(const WriterEntry& entry) {
 
 }  // namespace
 
-std::vector<NamedTensor> flatten_entry(const WriterEntry& entry) {
-  if (entry.is_plain()) return {{entry.fqn, entry.plain}};
+std::vector<StoredTensor> flatten_entry(const WriterEntry& entry) {
+  if (entry.is_plain()) return {entry.plain};
   const std::size_t dot = entry.fqn.rfind('.');
-  std::vector<NamedTensor> out;
+  std::vector<StoredTensor> out;
   for (const auto& [name, tensor] : entry.parts.parts) {
-    out.emplace_back(fmt::format("{}._{}_{}", entry.fqn.substr(0, dot), entry.fqn.substr(dot + 1), name), tensor);
+    out.push_back(StoredTensor::of(fmt::format("{}._{}_{}", entry.fqn.substr(0, dot), entry.fqn.substr(dot + 1), name), tensor));
   }
   return out;
 }
@@ -52,9 +52,9 @@ std::vector<PlannedShard> plan_shards(std::span<const WriterEntry> entries, std:
   std::vector<PlannedShard> shards(1);
   std::int64_t bytes = 0;
   for (const WriterEntry& entry : entries) {
-    std::vector<NamedTensor> tensors = flatten_entry(entry);
+    std::vector<StoredTensor> tensors = flatten_entry(entry);
     std::int64_t entry_bytes = 0;
-    for (const NamedTensor& t : tensors) entry_bytes += t.second.nbytes();
+    for (const StoredTensor& t : tensors) entry_bytes += t.nbytes();
     if (!shards.back().tensors.empty() && entry_bytes > max_shard_bytes - bytes) {
       shards.emplace_back();
       bytes = 0;
@@ -74,15 +74,15 @@ std::string index_json(std::span<const PlannedShard> shards, std::span<const Wri
   std::int64_t total_size = 0;
   std::map<std::string, std::string> sorted;
   for (const PlannedShard& shard : shards) {
-    for (const auto& [key, tensor] : shard.tensors) {
+    for (const StoredTensor& tensor : shard.tensors) {
       total_size += tensor.nbytes();
-      sorted.emplace(key, shard.file_name);
+      sorted.emplace(tensor.name, shard.file_name);
     }
   }
   Json metadata = Json::object();
   if (!any_quantized(entries)) {
     std::int64_t parameters = 0;
-    for (const WriterEntry& e : entries) parameters += e.plain.numel();
+    for (const WriterEntry& e : entries) parameters += shape_numel(e.plain.shape);
     metadata["total_parameters"] = parameters;
   }
   metadata["total_size"] = total_size;

@@ -11,17 +11,17 @@
 
 namespace torchao_cpp {
 
-/// A parameter to be written: plain, or (with a class name) the parts of a quantized weight.
+/// A parameter to be written: plain (named `fqn`), or (with a class name) the parts of a quantized weight.
 struct WriterEntry {
   std::string fqn;
-  Tensor plain;
+  StoredTensor plain;
   TensorParts parts;
 
-  bool is_plain() const noexcept { return plain.defined(); }
+  bool is_plain() const noexcept { return plain.values != nullptr; }
 };
 
 /// Keys and tensors of one entry in torchao's flattened form (`mod._leaf_part`, or the name itself).
-std::vector<NamedTensor> flatten_entry(const WriterEntry& entry);
+std::vector<StoredTensor> flatten_entry(const WriterEntry& entry);
 
 /// The metadata of a whole model: "format" and, when any entry is quantized, "tensor_names" and an entry for each name.
 std::vector<MetadataEntry> flattened_metadata(std::span<const WriterEntry> entries);
@@ -29,7 +29,7 @@ std::vector<MetadataEntry> flattened_metadata(std::span<const WriterEntry> entri
 /// One file to be written.
 struct PlannedShard {
   std::string file_name;
-  std::vector<NamedTensor> tensors;
+  std::vector<StoredTensor> tensors;
 };
 
 /// Fills shards in order until `max_shard_bytes` is reached; the parts of one weight stay together, and one that is larger

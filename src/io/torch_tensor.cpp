@@ -169,7 +169,10 @@ Tensor TorchTensor::read() const {
   const bool is_packed = numel_ == 0 || is_contiguous();
   // The mapping starts at a page boundary.
   const auto offset = static_cast<std::uint64_t>(data_ - mapping_->bytes().data());
-  if (is_packed && offset % item == 0) return Tensor::borrow(data_, dtype_, shape_, mapping_);
+  if (is_packed && offset % item == 0) {
+    const std::span<const std::byte> stretch(data_, static_cast<std::size_t>(nbytes()));
+    return Tensor::borrow(data_, dtype_, shape_, borrow_pages(mapping_, stretch));
+  }
   Tensor copy = Tensor::empty(dtype_, shape_);
   if (is_packed) {
     if (numel_ > 0) std::memcpy(copy.mutable_bytes(), data_, static_cast<std::size_t>(nbytes()));

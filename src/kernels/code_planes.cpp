@@ -5,8 +5,43 @@
 #include <atomic>
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 
 namespace torchao_cpp {
+namespace {
+
+template <typename Lane>
+[[gnu::always_inline]] inline void pack_plane(const CodePlanes::Plane& plane, int lanes,
+                                              const std::uint8_t* codes, std::int64_t columns,
+                                              std::byte* row) noexcept {
+  const std::int64_t fields = static_cast<std::int64_t>(sizeof(Lane)) * 8 / plane.width;
+  const std::uint32_t mask = (1u << plane.width) - 1u;
+  auto* const words = reinterpret_cast<Lane*>(row + plane.offset_bytes);
+  for (std::int64_t k = 0; k < columns; k += lanes) {
+    const std::int64_t j = k / lanes;
+    Lane* const word = words + j / fields * lanes;
+    const int shift = static_cast<int>(j % fields) * plane.width;
+    const std::int64_t count = std::min<std::int64_t>(lanes, columns - k);
+    for (std::int64_t l = 0; l < count; ++l) {
+      const std::uint32_t field = static_cast<std::uint32_t>(codes[k + l]) >> plane.first_bit & mask;
+      word[l] = static_cast<Lane>(word[l] | field << shift);
+    }
+  }
+}
+
+TORCHAO_CPP_VECTOR_CLONES void pack_bytes(const CodePlanes::Plane& plane, int lanes,
+                                          const std::uint8_t* codes, std::int64_t columns,
+                                          std::byte* row) noexcept {
+  pack_plane<std::uint8_t>(plane, lanes, codes, columns, row);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void pack_words(const CodePlanes::Plane& plane, int lanes,
+                                          const std::uint8_t* codes, std::int64_t columns,
+                                          std::byte* row) noexcept {
+  pack_plane<std::uint32_t>(plane, lanes, codes, columns, row);
+}
+
+}  // namespace
 
 CodePlanes::CodePlanes(int bits, int lanes, int lane_bytes, std::int64_t columns)
     : lanes_(lanes), lane_bytes_(lane_bytes), columns_(columns) {
@@ -20,30 +55,12 @@ CodePlanes::CodePlanes(int bits, int lanes, int lane_bytes, std::int64_t columns
   }
 }
 
-template <typename Lane>
-void CodePlanes::pack_plane(const Plane& plane, const std::uint8_t* codes,
-                            std::byte* row) const noexcept {
-  const std::int64_t fields = static_cast<std::int64_t>(sizeof(Lane)) * 8 / plane.width;
-  const std::uint32_t mask = (1u << plane.width) - 1u;
-  auto* const words = reinterpret_cast<Lane*>(row + plane.offset_bytes);
-  for (std::int64_t k = 0; k < columns_; k += lanes_) {
-    const std::int64_t j = k / lanes_;
-    Lane* const word = words + j / fields * lanes_;
-    const int shift = static_cast<int>(j % fields) * plane.width;
-    const std::int64_t count = std::min<std::int64_t>(lanes_, columns_ - k);
-    for (std::int64_t l = 0; l < count; ++l) {
-      const std::uint32_t field = static_cast<std::uint32_t>(codes[k + l]) >> plane.first_bit & mask;
-      word[l] = static_cast<Lane>(word[l] | field << shift);
-    }
-  }
-}
-
 void CodePlanes::pack(const std::uint8_t* codes, std::byte* row) const noexcept {
   for (const Plane& plane : planes_) {
     if (lane_bytes_ == 1) {
-      pack_plane<std::uint8_t>(plane, codes, row);
+      pack_bytes(plane, lanes_, codes, columns_, row);
     } else {
-      pack_plane<std::uint32_t>(plane, codes, row);
+      pack_words(plane, lanes_, codes, columns_, row);
     }
   }
 }

@@ -30,9 +30,6 @@ class CodePlanes {
   void pack(const std::uint8_t* codes, std::byte* row) const noexcept;
 
  private:
-  template <typename Lane>
-  void pack_plane(const Plane& plane, const std::uint8_t* codes, std::byte* row) const noexcept;
-
   int lanes_;
   int lane_bytes_;
   std::int64_t columns_;

@@ -18,25 +18,8 @@ namespace fs = std::filesystem;
 
 constexpr const char* kPlainClass = "Tensor";
 
-void set_dtype(Json& config, DType dtype) {
-  bool is_set = false;
-  for (const char* key : {"dtype", "torch_dtype"}) {
-    if (!config.contains(key)) continue;
-    config[key] = std::string(dtype_name(dtype));
-    is_set = true;
-  }
-  if (!is_set) config["dtype"] = std::string(dtype_name(dtype));
-}
-
 Tensor converted(const Tensor& tensor, std::optional<DType> dtype) {
   return dtype && is_high_precision(tensor.dtype()) ? tensor.to(*dtype) : tensor;
-}
-
-void check_dtype(std::optional<DType> dtype) {
-  if (dtype && !is_high_precision(*dtype)) {
-    throw UnsupportedError(fmt::format(
-        "dtype {} of the result: expected float32, float16 or bfloat16", dtype_name(*dtype)));
-  }
 }
 
 // fqn of every weight that may be quantized -> what is decided for it.
@@ -114,7 +97,7 @@ TorchAOConfig with_head_skipped(const TorchAOConfig& quantization, bool is_head_
 
 ConvertReport quantize_model(const fs::path& source, const fs::path& destination,
                              const ConvertOptions& options) {
-  check_dtype(options.dtype);
+  check_result_dtype(options.dtype);
   if (options.quantization.torchao_config() == nullptr)
     throw ConfigError("no quantization config is given", "validation");
   const ModelFolder folder = ModelFolder::open(source);
@@ -153,7 +136,7 @@ ConvertReport quantize_model(const fs::path& source, const fs::path& destination
 ConvertReport dequantize_model(const fs::path& source, const fs::path& destination,
                                std::optional<DType> dtype, const ProgressCallback& progress,
                                const std::atomic<bool>* cancelled) {
-  check_dtype(dtype);
+  check_result_dtype(dtype);
   const ModelFolder folder = ModelFolder::open(source);
   Conversion conversion(folder, destination, "dequantize", progress, cancelled);
   ConvertReport report;

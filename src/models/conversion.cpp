@@ -14,10 +14,20 @@ namespace {
 namespace fs = std::filesystem;
 
 // What a model folder holds beside weights and config.json; copied as it is.
-constexpr auto kCopiedFiles = std::to_array<std::string_view>(
+constexpr auto kTokenizerFiles = std::to_array<std::string_view>(
     {"generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
      "added_tokens.json", "vocab.json", "merges.txt", "tokenizer.model", "chat_template.jinja",
-     "chat_template.json", "LICENSE", "LICENSE.txt"});
+     "chat_template.json"});
+constexpr auto kLicenseFiles = std::to_array<std::string_view>({"LICENSE", "LICENSE.txt"});
+
+void copy_files(const fs::path& folder, std::span<const std::string_view> names,
+                CheckpointWriter& writer) {
+  for (const std::string_view name : names) {
+    const fs::path path = folder / name;
+    std::error_code error;
+    if (fs::is_regular_file(path, error)) writer.copy_file(path);
+  }
+}
 
 const fs::path& checked_destination(const fs::path& source, const fs::path& destination) {
   std::error_code error;
@@ -55,20 +65,40 @@ bool Conversion::is_tied_head(std::string_view fqn) const {
 
 void Conversion::finish(const Json& config) {
   writer_.add_file("config.json", dump_json_python(config, 2) + "\n");
-  for (const std::string_view name : kCopiedFiles) {
-    const fs::path path = folder_.directory / name;
-    std::error_code error;
-    if (fs::is_regular_file(path, error)) writer_.copy_file(path);
-  }
+  copy_tokenizer_files(folder_.directory, writer_);
+  copy_files(folder_.directory, kLicenseFiles, writer_);
   writer_.finish([&](std::int64_t done, std::int64_t total) {
     check_cancelled();
     if (progress_) progress_("write", done, total);
   });
 }
 
-void Conversion::check_cancelled() const {
-  if (cancelled_ != nullptr && cancelled_->load())
+void Conversion::check_cancelled() const { check_not_cancelled(cancelled_); }
+
+void check_not_cancelled(const std::atomic<bool>* cancelled) {
+  if (cancelled != nullptr && cancelled->load())
     throw Error("cancelled; nothing was written", "cancelled");
+}
+
+void check_result_dtype(std::optional<DType> dtype) {
+  if (dtype && !is_high_precision(*dtype)) {
+    throw UnsupportedError(fmt::format(
+        "dtype {} of the result: expected float32, float16 or bfloat16", dtype_name(*dtype)));
+  }
+}
+
+void set_dtype(Json& config, DType dtype) {
+  bool is_set = false;
+  for (const char* key : {"dtype", "torch_dtype"}) {
+    if (!config.contains(key)) continue;
+    config[key] = std::string(dtype_name(dtype));
+    is_set = true;
+  }
+  if (!is_set) config["dtype"] = std::string(dtype_name(dtype));
+}
+
+void copy_tokenizer_files(const fs::path& folder, CheckpointWriter& writer) {
+  copy_files(folder, kTokenizerFiles, writer);
 }
 
 }  // namespace torchao_cpp

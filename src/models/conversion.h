@@ -4,6 +4,7 @@
 #include <atomic>
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -62,5 +63,14 @@ class Conversion {
   const std::atomic<bool>* cancelled_;
   std::int64_t bytes_after_ = 0;
 };
+
+/// Throws Error (kind "cancelled") when the flag is there and set.
+void check_not_cancelled(const std::atomic<bool>* cancelled);
+/// Throws UnsupportedError for a dtype that plain weights cannot have.
+void check_result_dtype(std::optional<DType> dtype);
+/// Sets "dtype" and "torch_dtype" of a config.json where it has them, else "dtype".
+void set_dtype(Json& config, DType dtype);
+/// Copies the tokenizer's files and generation_config.json, as far as `folder` has them.
+void copy_tokenizer_files(const std::filesystem::path& folder, CheckpointWriter& writer);
 
 }  // namespace torchao_cpp

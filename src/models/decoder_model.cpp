@@ -107,10 +107,16 @@ DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& option
 }
 
 void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
+  loader.read_ahead(kEmbedPrefix);
+  loader.read_ahead(layer_prefix(0) + ".");
   const LoadedWeight embedding = load_embedding(config_, build, loader);
   embed_tokens_.emplace(embedding, dtype_);
+  loader.populate_used();
   for (std::int64_t i = 0; i < config_.num_layers; ++i) {
+    // One layer ahead: the disk reads while the weights before are quantized or packed.
+    loader.read_ahead(i + 1 < config_.num_layers ? layer_prefix(i + 1) + "." : kHeadPrefix);
     layers_.push_back(load_layer(i, build, loader));
+    loader.populate_used();
     const Layer& layer = layers_.back();
     layer.qkv_proj->add_reports(reports_);
     reports_.push_back(layer.o_proj->report());
@@ -119,6 +125,7 @@ void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
   }
   norm_ = loader.take_plain("model.norm.weight", {config_.hidden_size});
   load_head(build, loader, embedding);
+  loader.populate_used();
 }
 
 DecoderModel::Layer DecoderModel::load_layer(std::int64_t index, const LinearBuild& build,

@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include "base/memory_pages.h"
 #include "models/model_folder.h"
 #include "torchao_cpp/error.h"
 
@@ -13,6 +14,10 @@ void check_shape(const std::string& fqn, const Shape& got, const Shape& expected
   if (got == expected) return;
   throw ShapeError(fmt::format("weight '{}' is {}; config.json makes it {}", fqn,
                                shape_to_string(got), shape_to_string(expected)));
+}
+
+std::span<const std::byte> bytes_of(const Tensor& tensor) noexcept {
+  return {tensor.bytes(), static_cast<std::size_t>(tensor.nbytes())};
 }
 
 }  // namespace
@@ -31,10 +36,11 @@ std::string WeightLoader::class_name(std::string_view fqn) const {
 }
 
 LoadedWeight WeightLoader::read(const std::string& fqn, const Shape& shape) {
-  const CheckpointEntry entry = checkpoint_.entry(fqn);
+  CheckpointEntry entry = checkpoint_.entry(fqn);
   taken_.insert(fqn);
   LoadedWeight weight;
   if (entry.parts) {
+    for (auto& [name, part] : entry.parts->parts) part = watched(part);
     weight = loaded_weight_from_parts(*entry.parts, fqn);
   } else {
     if (!is_high_precision(entry.plain.dtype())) {
@@ -44,7 +50,7 @@ LoadedWeight WeightLoader::read(const std::string& fqn, const Shape& shape) {
               dtype_name(entry.plain.dtype())),
           "dtype");
     }
-    weight.plain = entry.plain;
+    weight.plain = watched(entry.plain);
   }
   check_shape(fqn, weight.shape(), shape);
   done_bytes_ += stored_bytes(entry);
@@ -63,6 +69,31 @@ LoadedWeight WeightLoader::take(const std::string& fqn, const Shape& shape) {
 Tensor WeightLoader::take_plain(const std::string& fqn, const Shape& shape) {
   const LoadedWeight weight = read(fqn, shape);
   return (weight.quantized ? weight.quantized->dequantize() : weight.plain).to(dtype_);
+}
+
+Tensor WeightLoader::watched(const Tensor& tensor) {
+  if (!tensor.is_read_only()) return tensor;
+  auto owner = std::make_shared<const Tensor>(tensor);
+  watched_.push_back(owner);
+  return Tensor::borrow(tensor.bytes(), tensor.dtype(), tensor.shape(), std::move(owner));
+}
+
+void WeightLoader::read_ahead(std::string_view prefix) const {
+  for (const std::string& name : checkpoint_.names()) {
+    if (!name.starts_with(prefix)) continue;
+    const CheckpointEntry entry = checkpoint_.entry(name);
+    if (!entry.parts) torchao_cpp::read_ahead(bytes_of(entry.plain));
+    if (!entry.parts) continue;
+    for (const auto& [part_name, part] : entry.parts->parts)
+      torchao_cpp::read_ahead(bytes_of(part));
+  }
+}
+
+void WeightLoader::populate_used() {
+  for (const std::weak_ptr<const Tensor>& used : watched_) {
+    if (const auto tensor = used.lock()) populate_pages(bytes_of(*tensor));
+  }
+  watched_.clear();
 }
 
 std::vector<std::string> WeightLoader::unexpected() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <set>
 #include <string>
@@ -38,11 +39,19 @@ class WeightLoader {
   /// quantized.
   Tensor take_plain(const std::string& fqn, const Shape& shape);
 
+  /// Starts to read the data of every name that begins with `prefix` ahead of its use.
+  void read_ahead(std::string_view prefix) const;
+  /// Brings in the pages of those weights given out since the last call that still read from the
+  /// mapped file: what was packed or quantized needs them no more.
+  void populate_used();
+
   /// Tensors nobody asked for, except those known to be no parameters (rotary_emb.inv_freq).
   std::vector<std::string> unexpected() const;
 
  private:
   LoadedWeight read(const std::string& fqn, const Shape& shape);
+  /// The same tensor, its life watched for populate_used().
+  Tensor watched(const Tensor& tensor);
 
   const Checkpoint& checkpoint_;
   DType dtype_;
@@ -51,6 +60,7 @@ class WeightLoader {
   ProgressCallback progress_;
   std::int64_t done_bytes_ = 0;
   std::set<std::string, std::less<>> taken_;
+  std::vector<std::weak_ptr<const Tensor>> watched_;
 };
 
 }  // namespace torchao_cpp

@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 #include "core/affine.h"
 #include "core/float_formats.h"
 #include "core/hqq_quant.h"
@@ -23,16 +23,21 @@ struct Ends {
 
 // A NaN anywhere makes both ends NaN, as torch's amin and amax do.
 Ends min_max(const float* w, std::int64_t count) noexcept {
-  Ends e{w[0], w[0]};
-  bool has_nan = false;
-  for (std::int64_t i = 0; i < count; ++i) {
-    e.lo = w[i] < e.lo ? w[i] : e.lo;
-    e.hi = w[i] > e.hi ? w[i] : e.hi;
-    has_nan |= w[i] != w[i];
-  }
-  if (has_nan)
-    e = {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::quiet_NaN()};
+  Ends e{};
+  block_min_max(DType::kFloat32, w, 0, count, e.lo, e.hi);
   return e;
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_from(const float* w, std::int64_t count, float lo, float s,
+                                             std::int8_t* codes) noexcept {
+  for (std::int64_t i = 0; i < count; ++i)
+    codes[i] = code_from_float(clamp_round((w[i] - lo) / s, 0.0f, 15.0f) - 8.0f);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_symmetric(const float* w, std::int64_t count, float s,
+                                                  std::int8_t* codes) noexcept {
+  for (std::int64_t i = 0; i < count; ++i)
+    codes[i] = code_from_float(clamp_round(w[i] / s, -8.0f, 7.0f));
 }
 
 float at_least(float v, float bound) noexcept { return v < bound ? bound : v; }
@@ -87,10 +92,7 @@ Int4Groups quantize_int4_row_zp(const Tensor& weight, std::int64_t group_size) {
     const float s = at_least(e.hi - e.lo, kMinRange) / 15.0f;
     const float offset = s * 8.0f;
     work.store(g, s, e.lo + offset);
-    for (std::int64_t i = 0; i < work.group_size; ++i) {
-      work.codes[g * work.group_size + i] =
-          code_from_float(clamp_round((w[i] - e.lo) / s, 0.0f, 15.0f) - 8.0f);
-    }
+    quantize_from(w, work.group_size, e.lo, s, work.codes + g * work.group_size);
   });
   return work.out;
 }
@@ -103,9 +105,7 @@ Int4Groups quantize_int4_row_symmetric(const Tensor& weight, std::int64_t group_
     const float amax = -e.lo > e.hi ? -e.lo : e.hi;
     const float s = at_least(std::fabs(amax), kMinRange) / 8.0f;
     work.store(g, s, 0.0f);
-    for (std::int64_t i = 0; i < work.group_size; ++i) {
-      work.codes[g * work.group_size + i] = code_from_float(clamp_round(w[i] / s, -8.0f, 7.0f));
-    }
+    quantize_symmetric(w, work.group_size, s, work.codes + g * work.group_size);
   });
   return work.out;
 }

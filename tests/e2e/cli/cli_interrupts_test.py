@@ -16,16 +16,16 @@ def start(*arguments):
 
 
 class Interrupts(CliTest):
-    def assert_whole_or_nothing(self, *arguments):
-        """Interrupts the command at ever later moments, until it is done before; `arguments` lack the destination."""
+    def assert_whole_or_nothing(self, *arguments, source=DEMO):
+        """Interrupts the command at ever later moments, until it is done before; `arguments` lack source and destination."""
         begin = time.monotonic()
-        self.succeed(arguments[0], DEMO, self.folder / "whole", *arguments[1:])
+        self.succeed(arguments[0], source, self.folder / "whole", *arguments[1:])
         step = (time.monotonic() - begin) / 12
         names = sorted(p.name for p in (self.folder / "whole").iterdir())
         interrupted = 0
         for attempt in range(60):
             destination = self.folder / f"d{attempt}"
-            process = start(arguments[0], DEMO, destination, *arguments[1:])
+            process = start(arguments[0], source, destination, *arguments[1:])
             # The temporary folder is there from the first moment that counts.
             while process.poll() is None and not any(self.folder.glob(f"*d{attempt}*")):
                 time.sleep(0.0005)
@@ -48,6 +48,9 @@ class Interrupts(CliTest):
 
     def test_convert_leaves_nothing(self):
         self.assert_whole_or_nothing("convert", "--threads", "1")
+
+    def test_make_model_leaves_nothing(self):
+        self.assert_whole_or_nothing("make-model", "--threads", "1", source=DEMO / "config.json")
 
     def test_generate_prints_its_summary(self):
         process = start("generate", DEMO, "--prompt", "The Linux kernel is", "--max-new-tokens", "1000", "--ignore-eos")
