@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <memory>
+#include <vector>
+
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -66,6 +70,35 @@ TEST(Tensor, TransposeMovesElements) {
   const Tensor t = iota({2, 3}).transposed();
   EXPECT_EQ(t.shape(), (Shape{3, 2}));
   EXPECT_EQ(t.data<std::int32_t>()[1], 3);
+}
+
+TEST(ConcatRows, SharesReadOnlyPartsThatFollowEachOther) {
+  const auto owner = std::make_shared<const std::vector<float>>(std::vector<float>{1, 2, 3, 4, 5, 6});
+  const std::weak_ptr<const std::vector<float>> watched = owner;
+  const auto rows = [&](std::size_t first, std::int64_t count) {
+    return Tensor::borrow(owner->data() + first, DType::kFloat32, {count, 2}, owner);
+  };
+  const Tensor joined = concat_rows(std::vector<Tensor>{rows(0, 1), rows(2, 2)});
+  EXPECT_EQ(joined.bytes(), reinterpret_cast<const std::byte*>(owner->data()));
+  EXPECT_EQ(joined.shape(), (Shape{3, 2}));
+  EXPECT_TRUE(joined.is_read_only());
+  const Tensor swapped = concat_rows(std::vector<Tensor>{rows(4, 1), rows(0, 1)});
+  EXPECT_FALSE(swapped.is_read_only());
+  EXPECT_EQ(swapped.span<float>()[0], 5);
+  EXPECT_EQ(swapped.span<float>()[3], 2);
+  const Tensor own = Tensor::zeros(DType::kFloat32, {1, 2});
+  EXPECT_NE(concat_rows(std::vector<Tensor>{own}).bytes(), own.bytes());
+}
+
+TEST(LargeTensors, AreZeroAndAligned) {
+  for (const std::int64_t bytes : {(1 << 20) - 1, 1 << 20, (5 << 20) + 3}) {
+    Tensor zeros = Tensor::zeros(DType::kUInt8, {bytes});
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(zeros.bytes()) % 64, 0U);
+    const auto all = zeros.span<std::uint8_t>();
+    EXPECT_TRUE(std::all_of(all.begin(), all.end(), [](std::uint8_t v) { return v == 0; }));
+    std::fill(zeros.mutable_bytes(), zeros.mutable_bytes() + bytes, std::byte{3});
+    EXPECT_TRUE(equal_bytes(zeros.clone(), zeros));
+  }
 }
 
 }  // namespace

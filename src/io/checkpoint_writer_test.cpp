@@ -85,6 +85,25 @@ TEST(WriteSafetensors, RefusesWhatCannotBeStored) {
   EXPECT_TRUE(listing(scratch.path()).empty());
 }
 
+TEST(CheckpointWriter, MakesTensorsWhenTheyAreWritten) {
+  const ScratchFolder scratch;
+  int made = 0;
+  {
+    CheckpointWriter writer(scratch / "m");
+    writer.add("a.late", DType::kInt8, {3}, [&] { return ++made, int8_tensor({3}, 5); });
+    writer.add("a.now", int8_tensor({2}));
+    EXPECT_EQ(made, 0);
+    writer.finish();
+  }
+  EXPECT_EQ(made, 1);
+  EXPECT_TRUE(equal_bytes(Checkpoint(scratch / "m").entry("a.late").plain, int8_tensor({3}, 5)));
+
+  CheckpointWriter writer(scratch / "wrong");
+  writer.add("a", DType::kInt8, {3}, [] { return int8_tensor({4}); });
+  EXPECT_EQ(message_of([&] { writer.finish(); }), "'a': was to be int8 [3], and is int8 [4]");
+  EXPECT_EQ(kind_of([&] { writer.add("b", DType::kInt4, {2}, [] { return Tensor(); }); }), "dtype");
+}
+
 TEST(WriteSafetensors, LeavesTheOldFileWhenItCannotWrite) {
   const ScratchFolder scratch;
   fs::create_directory(scratch / "t");  // a folder cannot be replaced by a file

@@ -91,6 +91,7 @@ void SafetensorsLayout::write(OutputFile& file, const std::function<void(std::in
   file.write(header_);
   for (const StoredTensor& stored : tensors_) {
     const Tensor tensor = stored.values();
+    check_storable_tensor(tensor, stored.name);
     if (tensor.dtype() != stored.dtype || tensor.shape() != stored.shape) {
       throw Error(fmt::format("{}: was to be {} {}, and is {} {}", quoted_name(stored.name), dtype_name(stored.dtype),
                               shape_to_string(stored.shape), dtype_name(tensor.dtype()), shape_to_string(tensor.shape())));
