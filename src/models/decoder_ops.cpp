@@ -114,6 +114,16 @@ void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, 
   });
 }
 
+float largest_logit(std::span<const float> logits) noexcept {
+  return logit_kernels().largest(logits.data(), static_cast<std::int64_t>(logits.size()));
+}
+
+void logit_weights(std::span<const float> logits, float largest, double temperature,
+                   float* out) noexcept {
+  logit_kernels().weights(logits.data(), static_cast<std::int64_t>(logits.size()), largest,
+                          static_cast<float>(1.0 / temperature), out);
+}
+
 void widen(DType dtype, const void* x, std::int64_t n, float* out) noexcept {
   const std::int64_t size = dtype_size_bytes(dtype);
   const RowKernels& kernels = row_kernels(dtype);

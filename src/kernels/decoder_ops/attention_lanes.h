@@ -4,6 +4,7 @@
 // AttentionKernels on the vectors of lanes.h, which see. Compiled with contraction: products and
 // sums become multiply-adds where the machine has them.
 
+#include <cstddef>
 #include <type_traits>
 
 #include "kernels/decoder_ops/decoder_kernels.h"
@@ -19,10 +20,22 @@ constexpr int kTileVectors = kLanes == 16 ? 4 : 2;
 // From so many rows on a block of keys or values is widened once for all of them.
 constexpr std::int64_t kWidenRows = 2 * kTileRows + 1;
 
-/// c[r][j] += sum over k of a[r][k] * b[k][j] for columns j of V vectors, in the order of k.
+/// Bytes that the caches take in at once.
+constexpr std::size_t kLine = 64;
+
+template <std::size_t kBytes>
+inline void fetch(const void* p) {
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < kBytes; i += kLine)
+    __builtin_prefetch(static_cast<const char*>(p) + i);
+}
+
+/// c[r][j] += sum over k of a[r][k] * b[k][j] for columns j of V vectors, in the order of k. Of
+/// `ahead`, where it is not null, what stands where b is read is fetched into the cache.
 template <typename E, int R, int V>
 inline void accumulate_tile(const float* const* a, std::int64_t depth, const typename E::Storage* b,
-                            std::int64_t b_stride, float* const* c, std::int64_t j) {
+                            std::int64_t b_stride, float* const* c, std::int64_t j,
+                            const typename E::Storage* ahead) {
   Floats tile[R][V];
 #pragma GCC unroll 4
   for (int r = 0; r < R; ++r) {
@@ -33,6 +46,7 @@ inline void accumulate_tile(const float* const* a, std::int64_t depth, const typ
     Floats columns[V];
 #pragma GCC unroll 4
     for (int v = 0; v < V; ++v) columns[v] = E::load(b + k * b_stride + j + v * kLanes);
+    if (ahead != nullptr) fetch<V * kLanes * sizeof(*b)>(ahead + k * b_stride + j);
 #pragma GCC unroll 4
     for (int r = 0; r < R; ++r) {
       const float factor = a[r][k];
@@ -49,11 +63,11 @@ inline void accumulate_tile(const float* const* a, std::int64_t depth, const typ
 
 template <typename E, int R>
 void accumulate(const float* const* a, std::int64_t depth, const typename E::Storage* b,
-                std::int64_t cols, float* const* c) {
+                std::int64_t cols, float* const* c, const typename E::Storage* ahead) {
   std::int64_t j = 0;
   for (; j + kTileVectors * kLanes <= cols; j += kTileVectors * kLanes)
-    accumulate_tile<E, R, kTileVectors>(a, depth, b, cols, c, j);
-  for (; j + kLanes <= cols; j += kLanes) accumulate_tile<E, R, 1>(a, depth, b, cols, c, j);
+    accumulate_tile<E, R, kTileVectors>(a, depth, b, cols, c, j, ahead);
+  for (; j + kLanes <= cols; j += kLanes) accumulate_tile<E, R, 1>(a, depth, b, cols, c, j, ahead);
   if (j == cols) return;
   for (int r = 0; r < R; ++r) {
     const std::int64_t count = cols - j;
@@ -83,9 +97,13 @@ class AttentionSpan {
       const auto* keys = static_cast<const Storage*>(rows_.keys) + start * head_dim;
       const auto* values = static_cast<const Storage*>(rows_.values) + start * head_dim;
       for (std::int64_t i = 0; i < count_ * kKeyBlock; ++i) scores_[i] = 0;
-      with_block(keys, [&](auto e, const auto* b) { score<decltype(e)>(b); });
+      with_block(keys, values,
+                 [&](auto e, const auto* b, const auto* ahead) { score<decltype(e)>(b, ahead); });
       for (std::int64_t r = 0; r < count_; ++r) softmax(r, visible(r, start));
-      with_block(values, [&](auto e, const auto* b) { weigh<decltype(e)>(b, start); });
+      const auto* next = start + kKeyBlock < end ? keys + kKeyBlock * head_dim : nullptr;
+      with_block(values, next, [&](auto e, const auto* b, const auto* ahead) {
+        weigh<decltype(e)>(b, ahead, start);
+      });
     }
   }
 
@@ -100,35 +118,37 @@ class AttentionSpan {
   }
 
   template <typename F>
-  void with_block(const Storage* data, const F& fn) const {
+  void with_block(const Storage* data, const Storage* ahead, const F& fn) const {
     if constexpr (!std::is_same_v<E, Float32>) {
       if (count_ >= kWidenRows) {
         for_lanes(kKeyBlock * rows_.head_dim, [&](std::int64_t i, std::int64_t count) {
           store_first<Float32>(block_ + i, load_first<E>(data + i, count), count);
         });
-        return fn(Float32{}, static_cast<const float*>(block_));
+        const float* const none = nullptr;
+        return fn(Float32{}, static_cast<const float*>(block_), none);
       }
     }
-    fn(E{}, data);
+    fn(E{}, data, ahead);
   }
 
   template <typename B>
-  void score(const typename B::Storage* keys) const {
+  void score(const typename B::Storage* keys, const typename B::Storage* ahead) const {
     std::int64_t r = 0;
-    for (; r + kTileRows <= count_; r += kTileRows) score_rows<B, kTileRows>(keys, r);
-    for (; r + 2 <= count_; r += 2) score_rows<B, 2>(keys, r);
-    if (r < count_) score_rows<B, 1>(keys, r);
+    for (; r + kTileRows <= count_; r += kTileRows) score_rows<B, kTileRows>(keys, ahead, r);
+    for (; r + 2 <= count_; r += 2) score_rows<B, 2>(keys, ahead, r);
+    if (r < count_) score_rows<B, 1>(keys, ahead, r);
   }
 
   template <typename B, int R>
-  void score_rows(const typename B::Storage* keys, std::int64_t r) const {
+  void score_rows(const typename B::Storage* keys, const typename B::Storage* ahead,
+                  std::int64_t r) const {
     const float* a[R];
     float* c[R];
     for (int i = 0; i < R; ++i) {
       a[i] = q(r + i);
       c[i] = scores_ + (r + i) * kKeyBlock;
     }
-    accumulate<B, R>(a, rows_.head_dim, keys, kKeyBlock, c);
+    accumulate<B, R>(a, rows_.head_dim, keys, kKeyBlock, c, ahead);
   }
 
   // Scores become probabilities relative to the running maximum; earlier sums are rescaled to it.
@@ -158,7 +178,8 @@ class AttentionSpan {
   }
 
   template <typename B>
-  void weigh(const typename B::Storage* values, std::int64_t start) const {
+  void weigh(const typename B::Storage* values, const typename B::Storage* ahead,
+             std::int64_t start) const {
     for (std::int64_t r = 0; r < count_;) {
       const std::int64_t n = visible(r, start);
       // Rows go together where they see the same keys; what a row may not see is never multiplied,
@@ -166,22 +187,23 @@ class AttentionSpan {
       std::int64_t same = 1;
       while (same < kTileRows && r + same < count_ && visible(r + same, start) == n) ++same;
       const std::int64_t taken = same == kTileRows ? kTileRows : same >= 2 ? 2 : 1;
-      if (n > 0 && taken == kTileRows) weigh_rows<B, kTileRows>(values, r, n);
-      if (n > 0 && taken == 2) weigh_rows<B, 2>(values, r, n);
-      if (n > 0 && taken == 1) weigh_rows<B, 1>(values, r, n);
+      if (n > 0 && taken == kTileRows) weigh_rows<B, kTileRows>(values, ahead, r, n);
+      if (n > 0 && taken == 2) weigh_rows<B, 2>(values, ahead, r, n);
+      if (n > 0 && taken == 1) weigh_rows<B, 1>(values, ahead, r, n);
       r += taken;
     }
   }
 
   template <typename B, int R>
-  void weigh_rows(const typename B::Storage* values, std::int64_t r, std::int64_t n) const {
+  void weigh_rows(const typename B::Storage* values, const typename B::Storage* ahead,
+                  std::int64_t r, std::int64_t n) const {
     const float* a[R];
     float* c[R];
     for (int i = 0; i < R; ++i) {
       a[i] = scores_ + (r + i) * kKeyBlock;
       c[i] = out_.values + (r + i) * rows_.head_dim;
     }
-    accumulate<B, R>(a, n, values, rows_.head_dim, c);
+    accumulate<B, R>(a, n, values, rows_.head_dim, c, ahead);
   }
 
   const AttentionRows& rows_;
