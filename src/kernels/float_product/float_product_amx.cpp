@@ -6,31 +6,26 @@
 
 #include "kernels/float_product/simd_float_product.h"
 #include "kernels/float_product/simd_products.h"
-#include "kernels/simd/amx_tiles.h"
+#include "kernels/simd/amx_gemm.h"
 
 namespace torchao_cpp {
 namespace {
 
 constexpr std::int64_t kAmxColumns = 32;
-constexpr std::int64_t kBlockRows = 96;
-static_assert(kBlockRows % (2 * kAmxRows) == 0);
-// Tiles along K at a time: two columns of tiles of x are 32 KiB of them.
-constexpr std::int64_t kBlockTiles = 16;
-constexpr std::int64_t kBlockBytes = kBlockRows / kAmxRows * kBlockTiles * kAmxBytes;
-
 std::int64_t tiles_along(std::int64_t columns) {
   return (columns + kAmxColumns - 1) / kAmxColumns;
 }
-// Sums are made in blocks of two tiles.
-std::int64_t amx_padded_rows(std::int64_t m) { return rounded_up(m, 2 * kAmxRows); }
 std::int64_t amx_panels(std::int64_t m) noexcept { return amx_padded_rows(m) / kAmxRows; }
 
 std::int64_t amx_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
   return amx_panels(m) * tiles_along(columns) * kAmxBytes;
 }
 
+std::int64_t scale_bytes(const CodeRows& w) { return rounded_up(scale_floats(w) * 4, 64); }
+
+// In floats, as all of a FloatProduct's scratch.
 std::int64_t amx_scratch(const CodeRows& w, std::int64_t m) noexcept {
-  return rounded_up(scale_floats(w), 16) + kBlockBytes / 4 + kBlockRows * amx_padded_rows(m);
+  return (scale_bytes(w) + amx_scratch_bytes(m)) / 4;
 }
 
 __m256i to_bfloat16(Floats v) {
@@ -103,15 +98,14 @@ void fill_row(std::byte* row, std::int64_t first_tile, std::int64_t tiles) {
     _mm512_storeu_si512(row + t * kAmxBytes, _mm512_setzero_si512());
 }
 
-// Rows n0 .. n0 + count, columns k0 .. k1: tiles [count / 16][kBlockTiles], zeros where there are
-// none.
+// Rows n0 .. n0 + count, columns k0 .. k1, into the tiles of a block; zeros where there are none.
 template <typename Codes>
 [[gnu::noinline]] void read_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
                                   std::int64_t k0, std::int64_t k1, float* scales,
                                   std::byte* out) {
   const std::int64_t tiles = tiles_along(k1 - k0);
   for (std::int64_t i = 0; i < rounded_up(count, 2 * kAmxRows); ++i) {
-    std::byte* row = out + i / kAmxRows * kBlockTiles * kAmxBytes + i % kAmxRows * kAmxRowBytes;
+    std::byte* row = amx_weight_row(out, i);
     if (i >= count) {
       fill_row(row, 0, tiles);
       continue;
@@ -133,42 +127,35 @@ template <typename Codes>
 }
 
 template <typename Codes>
-[[gnu::noinline]] void amx_gemm_with(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                     const std::byte* x, std::int64_t m, float* scratch,
-                                     float* out) {
-  auto* weight = reinterpret_cast<std::byte*>(scratch + rounded_up(scale_floats(w), 16));
-  auto* sums = reinterpret_cast<float*>(weight + kBlockBytes);
-  const std::int64_t stride = amx_padded_rows(m);
-  const std::int64_t all_tiles = tiles_along(w.columns);
-  const TileScope scope;
-  for (std::int64_t t0 = 0; t0 < all_tiles; t0 += kBlockTiles) {
-    const std::int64_t tiles = smaller(kBlockTiles, all_tiles - t0);
-    read_tiles<Codes>(w, n0, count, t0 * kAmxColumns,
-                      smaller(w.columns, (t0 + tiles) * kAmxColumns), scratch, weight);
-    for (std::int64_t r = 0; r < stride; r += 2 * kAmxRows) {
-      const std::byte* x0 = x + (r / kAmxRows * all_tiles + t0) * kAmxBytes;
-      const std::byte* x1 = x0 + all_tiles * kAmxBytes;
-      for (std::int64_t n = 0; n < count; n += 2 * kAmxRows) {
-        const std::byte* w0 = weight + n / kAmxRows * kBlockTiles * kAmxBytes;
-        const std::byte* w1 = w0 + kBlockTiles * kAmxBytes;
-        TORCHAO_CPP_TILE_BLOCK(TORCHAO_CPP_TILE_DOT_BFLOAT16, w0, w1, x0, x1, tiles,
-                               sums + n * stride + r, stride, t0 == 0);
-      }
-    }
-  }
-  transpose_sums(sums, stride, m, count, out);
+[[gnu::noinline]] void multiply_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
+                                      const std::byte* x, std::int64_t m, float* scales,
+                                      float* out) {
+  auto* const scratch = reinterpret_cast<std::byte*>(scales) + scale_bytes(w);
+  amx_gemm(
+      count, m, tiles_along(w.columns), x, scratch,
+      [&](std::int64_t t0, std::int64_t tiles) __attribute__((always_inline)) {
+        read_tiles<Codes>(w, n0, count, t0 * kAmxColumns,
+                          smaller(w.columns, (t0 + tiles) * kAmxColumns), scales, scratch);
+      },
+      [&](const std::byte* w0, const std::byte* w1, const std::byte* x0, const std::byte* x1,
+          std::int64_t t0, std::int64_t tiles, std::byte* block, std::int64_t)
+          __attribute__((always_inline)) {
+            TORCHAO_CPP_TILE_BLOCK(TORCHAO_CPP_TILE_DOT_BFLOAT16, w0, w1, x0, x1, tiles, block,
+                                   t0 == 0);
+          });
+  amx_transpose_sums(scratch, m, count, out);
 }
 
-void amx_gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
+void gemm_in_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
               std::int64_t m, float* scratch, float* sums) noexcept {
   with_codes(w, [&]<typename Codes>() {
-    amx_gemm_with<Codes>(w, n0, count, static_cast<const std::byte*>(packed_x), m, scratch, sums);
+    multiply_tiles<Codes>(w, n0, count, static_cast<const std::byte*>(packed_x), m, scratch, sums);
   });
 }
 
-constexpr FloatProduct kAmxProduct{kLanes,      kDotRows,   kBlockRows, dot_scratch,
+constexpr FloatProduct kAmxProduct{kLanes,      kDotRows,   kAmxBlockRows, dot_scratch,
                                    amx_scratch, dot,        amx_x_bytes, amx_panels,
-                                   amx_pack_x,  amx_gemm,   finish_sums};
+                                   amx_pack_x,  gemm_in_tiles,   finish_sums};
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 // The functions of a FloatProduct, for the instruction set of the Simd included before.
 
 #include "kernels/float_product/simd_code_reader.h"
+#include "kernels/simd/simd_transpose.h"
 
 namespace torchao_cpp {
 namespace {

@@ -5,22 +5,19 @@
 // operands, [16 rows of x][K / 64][16][16 rows of x][4].
 
 #include "kernels/int8_product/simd_packed_x.h"
-#include "kernels/simd/amx_tiles.h"
+#include "kernels/simd/amx_gemm.h"
 
 namespace torchao_cpp {
 namespace {
 
 struct AmxPackedX {
   static std::int64_t tiles(std::int64_t columns) { return (columns + kBytes - 1) / kBytes; }
-  /// Sums are made in blocks of two tiles.
-  static std::int64_t padded_rows(std::int64_t m) { return rounded_up(m, 2 * kAmxRows); }
-
   static std::int64_t packed_bytes(std::int64_t m, std::int64_t columns) noexcept {
     return m <= kDotRows ? m * dot_stride(columns)
-                         : padded_rows(m) / kAmxRows * tiles(columns) * kAmxBytes;
+                         : amx_padded_rows(m) / kAmxRows * tiles(columns) * kAmxBytes;
   }
   static std::int64_t units(std::int64_t m) noexcept {
-    return m <= kDotRows ? m : padded_rows(m) / kAmxRows;
+    return m <= kDotRows ? m : amx_padded_rows(m) / kAmxRows;
   }
   static void pack(const std::int8_t* x, std::int64_t m, std::int64_t columns, std::int64_t unit,
                    std::byte* packed) noexcept {

@@ -6,6 +6,7 @@
 // transposing: each four of its codes are repeated.
 
 #include "kernels/int8_product/simd_int8_product.h"
+#include "kernels/simd/simd_transpose.h"
 
 namespace torchao_cpp {
 namespace {

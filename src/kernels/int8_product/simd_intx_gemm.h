@@ -6,6 +6,7 @@
 
 #include "kernels/int8_product/simd_intx_product.h"
 #include "kernels/int8_product/simd_packed_x.h"
+#include "kernels/simd/simd_transpose.h"
 
 namespace torchao_cpp {
 namespace {
