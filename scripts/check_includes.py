@@ -22,7 +22,7 @@ ALLOWED = {
     "selection": ["base", "core", "config", "workflows"],
     "kernels": ["base", "core"],
     "linear": ["base", "core", "config", "selection", "workflows", "kernels"],
-    "models": ["base", "core", "io", "selection", "linear"],
+    "models": ["base", "core", "io", "selection", "kernels", "linear"],
     "engine": ["base", "core", "models"],
     "bench": ["base", "core", "io", "config", "workflows", "linear", "models", "engine"],
 }

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <numeric>
 
+#include "models/decoder_ops.h"
 #include "torchao_cpp/error.h"
 
 namespace torchao_cpp {
@@ -34,57 +35,87 @@ Sampler::Sampler(const SamplingParams& params, std::int64_t vocab_size)
     : params_(params), random_(params.seed) {
   check_params(params);
   if (params_.temperature == 0) return;
-  order_.resize(static_cast<std::size_t>(vocab_size));
-  probability_.resize(static_cast<std::size_t>(vocab_size));
+  weights_.resize(static_cast<std::size_t>(vocab_size));
+  if (is_cut()) order_.reserve(static_cast<std::size_t>(vocab_size));
 }
 
 std::int32_t Sampler::next(std::span<const float> logits) {
-  std::size_t best = 0;
-  bool has_nan = false;
-  for (std::size_t i = 0; i < logits.size(); ++i) {
-    has_nan = has_nan || std::isnan(logits[i]);
-    if (logits[i] > logits[best]) best = i;
-  }
-  if (has_nan || !std::isfinite(logits[best])) {
+  const float largest = largest_logit(logits);
+  if (!std::isfinite(largest)) {
     throw Error(
         "the logits hold NaN or infinity: the weights, or their quantization, overflow the compute "
         "dtype; try bfloat16 or float32",
         "not_finite");
   }
-  return params_.temperature == 0 ? static_cast<std::int32_t>(best) : sample(logits, logits[best]);
+  if (params_.temperature == 0) {
+    return static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), largest) -
+                                     logits.begin());
+  }
+  logit_weights(logits, largest, params_.temperature, weights_.data());
+  if (is_cut()) return sample_cut(logits);
+  const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  double threshold = uniform() * total;
+  std::int32_t last = 0;
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    if (weights_[i] == 0) continue;
+    last = static_cast<std::int32_t>(i);
+    threshold -= static_cast<double>(weights_[i]);
+    if (threshold < 0) break;
+  }
+  return last;
 }
 
-std::int32_t Sampler::sample(std::span<const float> logits, float largest) {
-  std::iota(order_.begin(), order_.end(), 0);
-  const auto is_before = [&](std::int32_t a, std::int32_t b) {
+double Sampler::uniform() { return static_cast<double>(random_() >> 11) * 0x1p-53; }
+
+// The ids whose weights are at least `least`, best first.
+void Sampler::order_above(std::span<const float> logits, float least) {
+  order_.clear();
+  for (std::size_t i = 0; i < weights_.size(); ++i) {
+    if (weights_[i] >= least) order_.push_back(static_cast<std::int32_t>(i));
+  }
+  std::sort(order_.begin(), order_.end(), [&](std::int32_t a, std::int32_t b) {
     const float x = logits[static_cast<std::size_t>(a)];
     const float y = logits[static_cast<std::size_t>(b)];
     return x != y ? x > y : a < b;
-  };
-  std::size_t count = order_.size();
-  if (params_.top_k > 0) count = std::min(count, static_cast<std::size_t>(params_.top_k));
-  std::partial_sort(order_.begin(), order_.begin() + static_cast<std::ptrdiff_t>(count),
-                    order_.end(), is_before);
+  });
+}
 
-  double total = 0;
-  for (std::size_t i = 0; i < count; ++i) {
-    const double difference = static_cast<double>(logits[static_cast<std::size_t>(order_[i])]) -
-                              static_cast<double>(largest);
-    probability_[i] = std::exp(difference / params_.temperature);
-    total += probability_[i];
+std::int32_t Sampler::sample_cut(std::span<const float> logits) {
+  const std::size_t most = params_.top_k > 0
+                               ? std::min(weights_.size(), static_cast<std::size_t>(params_.top_k))
+                               : weights_.size();
+  double total = params_.top_k > 0 ? 0 : std::accumulate(weights_.begin(), weights_.end(), 0.0);
+  // Few ids hold nearly all of the weight: only those above a bound are sorted, and the bound falls
+  // until they are enough.
+  for (float least = 1e-2f;; least = least > 1e-30f ? least * 1e-3f : 0) {
+    order_above(logits, least);
+    if (order_.size() >= most) {
+      order_.resize(most);
+      if (params_.top_k > 0) total = weight_of(most);
+      break;
+    }
+    if (params_.top_k == 0 && weight_of(order_.size()) >= params_.top_p * total) break;
   }
   double kept = 0;
   std::size_t nucleus = 0;
-  while (nucleus < count && (nucleus == 0 || kept < params_.top_p * total))
-    kept += probability_[nucleus++];
-
-  const double uniform = static_cast<double>(random_() >> 11) * 0x1p-53;  // [0, 1)
-  double threshold = uniform * kept;
+  while (nucleus < order_.size() && (nucleus == 0 || kept < params_.top_p * total))
+    kept += weight_at(nucleus++);
+  double threshold = uniform() * kept;
   for (std::size_t i = 0; i < nucleus; ++i) {
-    threshold -= probability_[i];
+    threshold -= weight_at(i);
     if (threshold < 0) return order_[i];
   }
   return order_[nucleus - 1];
+}
+
+double Sampler::weight_at(std::size_t rank) const {
+  return static_cast<double>(weights_[static_cast<std::size_t>(order_[rank])]);
+}
+
+double Sampler::weight_of(std::size_t count) const {
+  double sum = 0;
+  for (std::size_t i = 0; i < count; ++i) sum += weight_at(i);
+  return sum;
 }
 
 }  // namespace torchao_cpp

@@ -23,12 +23,17 @@ class Sampler {
   std::int32_t next(std::span<const float> logits);
 
  private:
-  std::int32_t sample(std::span<const float> logits, float largest);
+  bool is_cut() const { return params_.top_k > 0 || params_.top_p < 1; }
+  std::int32_t sample_cut(std::span<const float> logits);
+  void order_above(std::span<const float> logits, float least);
+  double weight_at(std::size_t rank) const;   ///< Of order_[rank].
+  double weight_of(std::size_t count) const;  ///< Of the first of order_, together.
+  double uniform();                           ///< In [0, 1).
 
   SamplingParams params_;
   std::mt19937_64 random_;
   std::vector<std::int32_t> order_;
-  std::vector<double> probability_;
+  std::vector<float> weights_;  ///< Relative to the likeliest id's.
 };
 
 }  // namespace torchao_cpp

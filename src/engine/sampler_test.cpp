@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <set>
 #include <vector>
 
 #include "torchao_cpp/error.h"
@@ -54,6 +55,35 @@ TEST(Sampler, FrequenciesFollowTheSoftmax) {
     const double p = std::exp(static_cast<double>(kLogits[static_cast<std::size_t>(id)])) / total;
     EXPECT_NEAR(counts.at(id), p * n, 5 * std::sqrt(n * p * (1 - p))) << id;
   }
+}
+
+// Ids far below the others count too: the cut must find them all, in order.
+TEST(Sampler, CutsKeepWhatTheDefinitionKeeps) {
+  std::vector<float> logits(3000);
+  for (std::size_t i = 0; i < logits.size(); ++i)
+    logits[i] = static_cast<float>((i * 7919) % 3000) * -0.02f;
+  const auto kept = [&](std::int64_t top_k, double top_p) {
+    SamplingParams params;
+    params.temperature = 3;
+    params.top_k = top_k;
+    params.top_p = top_p;
+    Sampler sampler(params, 3000);
+    std::set<float> values;
+    for (int i = 0; i < 20000; ++i)
+      values.insert(logits[static_cast<std::size_t>(sampler.next(logits))]);
+    return values;
+  };
+  // With steps of 0.02 / 3 the weights are a geometric series of ratio q.
+  const double q = std::exp(-0.02 / 3);
+  for (const double top_p : {0.3, 0.9}) {
+    const double most = std::log(1 - top_p * (1 - std::pow(q, 3000))) / std::log(q);
+    const std::set<float> values = kept(0, top_p);
+    EXPECT_GE(*values.begin(), -0.02 * std::ceil(most) - 1e-3) << top_p;
+    EXPECT_NEAR(*values.begin(), -0.02 * most, 0.1) << top_p;
+    EXPECT_FLOAT_EQ(*values.rbegin(), 0) << top_p;
+  }
+  EXPECT_FLOAT_EQ(*kept(40, 1).begin(), -0.02f * 39);
+  EXPECT_EQ(kept(40, 1).size(), 40u);
 }
 
 TEST(Sampler, SeedDecides) {

@@ -41,7 +41,7 @@ class Sequence {
   /// Through the cache in pieces of `piece` tokens.
   Tensor run(std::int64_t piece) const {
     KvCache cache = make_cache();
-    Attention attention(shape_, piece);
+    Attention attention(shape_, dtype_, piece, tokens_);
     Tensor out = Tensor::zeros(dtype_, q_.shape());
     std::vector<float> queries(static_cast<std::size_t>(q_.numel()));
     for (std::int64_t first = 0; first < tokens_; first += piece) {
@@ -58,7 +58,7 @@ class Sequence {
   static Tensor run_together(const Sequence& a, const Sequence& b) {
     KvCache cache_a = a.make_cache();
     KvCache cache_b = b.make_cache();
-    Attention attention(a.shape_, a.tokens_ + b.tokens_);
+    Attention attention(a.shape_, a.dtype_, a.tokens_ + b.tokens_, b.tokens_);
     Tensor out = Tensor::zeros(a.dtype_, {a.tokens_ + b.tokens_, a.q_.size(1)});
     std::vector<float> queries(static_cast<std::size_t>(out.numel()));
     a.store(0, a.tokens_, cache_a, queries.data());
@@ -69,20 +69,23 @@ class Sequence {
     return out;
   }
 
-  double expected(std::int64_t token, std::int64_t head, std::int64_t column) const {
+  /// [head_dim] values of one head of one token.
+  std::vector<double> expected(std::int64_t token, std::int64_t head) const {
     const std::int64_t d = shape_.head_dim;
     const std::int64_t kv = head / shape_.group();
     double sum = 0;
-    double weighted = 0;
+    std::vector<double> weighted(static_cast<std::size_t>(d));
     for (std::int64_t j = 0; j <= token; ++j) {
       double dot = 0;
       for (std::int64_t i = 0; i < d; ++i)
         dot += at(q_, token, head * d + i) * at(k_, j, kv * d + i);
       const double p = std::exp(dot / std::sqrt(static_cast<double>(d)));
       sum += p;
-      weighted += p * at(v_, j, kv * d + column);
+      for (std::int64_t i = 0; i < d; ++i)
+        weighted[static_cast<std::size_t>(i)] += p * at(v_, j, kv * d + i);
     }
-    return weighted / sum;
+    for (double& value : weighted) value /= sum;
+    return weighted;
   }
 
  private:
@@ -129,9 +132,11 @@ TEST_P(AttentionTest, AgreesWithTheDefinition) {
       c.dtype == DType::kFloat32 ? 1e-5 : (c.dtype == DType::kFloat16 ? 2e-3 : 1.6e-2);
   for (std::int64_t t = 0; t < c.tokens; ++t) {
     for (std::int64_t h = 0; h < c.shape.num_heads; ++h) {
+      const std::vector<double> want = sequence.expected(t, h);
       for (std::int64_t i = 0; i < c.shape.head_dim; ++i) {
         const std::int64_t index = (t * c.shape.num_heads + h) * c.shape.head_dim + i;
-        ASSERT_NEAR(load_float(c.dtype, out.bytes(), index), sequence.expected(t, h, i), tolerance)
+        ASSERT_NEAR(load_float(c.dtype, out.bytes(), index), want[static_cast<std::size_t>(i)],
+                    tolerance)
             << t << " " << h << " " << i;
       }
     }
@@ -162,7 +167,9 @@ INSTANTIATE_TEST_SUITE_P(
     Shapes, AttentionTest,
     testing::Values(Case{{4, 2, 16}, 1, DType::kFloat32}, Case{{4, 2, 16}, 63, DType::kFloat32},
                     Case{{6, 2, 64}, 64, DType::kFloat32}, Case{{6, 2, 64}, 130, DType::kBFloat16},
-                    Case{{3, 3, 10}, 65, DType::kFloat16}, Case{{40, 1, 8}, 70, DType::kFloat32}));
+                    Case{{3, 3, 10}, 65, DType::kFloat16}, Case{{40, 1, 8}, 70, DType::kFloat32},
+                    Case{{2, 1, 128}, 1100, DType::kBFloat16},
+                    Case{{5, 1, 24}, 530, DType::kFloat32}));
 
 }  // namespace
 }  // namespace torchao_cpp

@@ -192,7 +192,7 @@ void DecoderModel::count_weights() {
 void DecoderModel::allocate_workspace() {
   rope_.emplace(config_.rope, config_.head_dim, max_model_len_, dtype_, config_.where);
   attention_.emplace(AttentionShape{config_.num_heads, config_.num_kv_heads, config_.head_dim},
-                     max_chunk_);
+                     dtype_, max_chunk_, max_model_len_);
   ids_.reserve(static_cast<std::size_t>(max_chunk_));
   places_.reserve(static_cast<std::size_t>(max_chunk_));
   segments_.reserve(static_cast<std::size_t>(max_chunk_));

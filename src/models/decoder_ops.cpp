@@ -2,11 +2,10 @@
 #include "models/decoder_ops.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/parallel.h"
-#include "models/element.h"
+#include "kernels/decoder_ops/decoder_kernels.h"
 
 namespace torchao_cpp {
 namespace {
@@ -18,96 +17,52 @@ std::int64_t grain_rows(std::int64_t cols) {
   return std::max<std::int64_t>(1, kGrainElements / std::max<std::int64_t>(1, cols));
 }
 
-// Eight partial sums: a fixed order that the compiler can vectorise.
-template <typename E>
-float sum_of_squares(const typename E::Storage* x, std::int64_t n) noexcept {
-  constexpr std::int64_t kLanes = 8;
-  float lanes[kLanes] = {};
-  std::int64_t i = 0;
-  for (; i + kLanes <= n; i += kLanes) {
-    for (std::int64_t j = 0; j < kLanes; ++j) {
-      const float v = E::load(x[i + j]);
-      lanes[j] += v * v;
-    }
-  }
-  for (; i < n; ++i) {
-    const float v = E::load(x[i]);
-    lanes[0] += v * v;
-  }
-  return ((lanes[0] + lanes[4]) + (lanes[2] + lanes[6])) +
-         ((lanes[1] + lanes[5]) + (lanes[3] + lanes[7]));
-}
-
-template <typename E>
-float inverse_rms(const typename E::Storage* x, std::int64_t n, float eps) noexcept {
-  return 1.0f / std::sqrt(sum_of_squares<E>(x, n) / static_cast<float>(n) + eps);
-}
-
-template <typename E>
-void rms_norm_row(const typename E::Storage* x, const typename E::Storage* weight, std::int64_t n,
-                  float eps, typename E::Storage* y) noexcept {
-  const float scale = inverse_rms<E>(x, n, eps);
-  for (std::int64_t i = 0; i < n; ++i)
-    y[i] = E::store(E::load(weight[i]) * rounded<E>(E::load(x[i]) * scale));
-}
-
-// One head to float32 values of the compute dtype: norm if there is a weight, then the rotation.
-template <typename E>
-void transform_head(const typename E::Storage* x, const Tensor& norm, float eps, const float* cos,
-                    const float* sin, std::int64_t head_dim, float* out) noexcept {
-  if (norm.defined()) {
-    const auto* weight = norm.data<typename E::Storage>();
-    const float scale = inverse_rms<E>(x, head_dim, eps);
-    for (std::int64_t i = 0; i < head_dim; ++i)
-      out[i] = rounded<E>(E::load(weight[i]) * rounded<E>(E::load(x[i]) * scale));
-  } else {
-    for (std::int64_t i = 0; i < head_dim; ++i) out[i] = E::load(x[i]);
-  }
-  const std::int64_t half = head_dim / 2;
-  for (std::int64_t i = 0; i < half; ++i) {
-    const float a = out[i];
-    const float b = out[i + half];
-    out[i] = rounded<E>(rounded<E>(a * cos[i]) - rounded<E>(b * sin[i]));
-    out[i + half] = rounded<E>(rounded<E>(b * cos[i]) + rounded<E>(a * sin[i]));
-  }
-}
-
-template <typename E>
+/// One token's heads to the queries and the cache.
 struct QkvStep {
-  using Storage = typename E::Storage;
   const HeadTransform& t;
   const RotaryEmbedding& rope;
   const QkvRows& qkv;
   std::span<const TokenPlace> places;
   std::int64_t layer;
   float* q_out;
+  const RowKernels& kernels;
+  std::int64_t element_bytes;
 
   void row(std::int64_t r) const noexcept {
     const TokenPlace place = places[static_cast<std::size_t>(r)];
-    const float* cos = rope.cos(place.position);
-    const float* sin = rope.sin(place.position);
-    const auto* q_row = reinterpret_cast<const Storage*>(qkv.q.data) + r * qkv.q.row_stride;
     for (std::int64_t h = 0; h < t.num_heads; ++h) {
-      transform_head<E>(q_row + h * t.head_dim, t.q_norm, t.eps, cos, sin, t.head_dim,
-                        q_out + (r * t.num_heads + h) * t.head_dim);
+      turn(head_of(qkv.q, r, h), t.q_norm, place.position,
+           q_out + (r * t.num_heads + h) * t.head_dim);
     }
-    for (std::int64_t h = 0; h < t.num_kv_heads; ++h) kv_head(place, r, h, cos, sin);
+    for (std::int64_t h = 0; h < t.num_kv_heads; ++h) {
+      std::byte* keys = place.cache->keys(layer, h) +
+                        place.position / kKeyBlock * kKeyBlock * t.head_dim * element_bytes;
+      float head[kMaxHeadDim];
+      turn(head_of(qkv.k, r, h), t.k_norm, place.position, head);
+      element_bytes == 4 ? store_key<float>(head, place.position, keys)
+                         : store_key<std::uint16_t>(head, place.position, keys);
+      std::memcpy(place.cache->values(layer, h) + place.position * t.head_dim * element_bytes,
+                  head_of(qkv.v, r, h), static_cast<std::size_t>(t.head_dim * element_bytes));
+    }
   }
 
-  void kv_head(const TokenPlace& place, std::int64_t r, std::int64_t h, const float* cos,
-               const float* sin) const noexcept {
-    const auto* k_row =
-        reinterpret_cast<const Storage*>(qkv.k.data) + r * qkv.k.row_stride + h * t.head_dim;
-    const auto* v_row =
-        reinterpret_cast<const Storage*>(qkv.v.data) + r * qkv.v.row_stride + h * t.head_dim;
-    const std::int64_t p = place.position;
-    auto* keys = reinterpret_cast<Storage*>(place.cache->keys(layer, h)) +
-                 p / KvCache::kBlock * KvCache::kBlock * t.head_dim + p % KvCache::kBlock;
-    auto* values = reinterpret_cast<Storage*>(place.cache->values(layer, h)) + p * t.head_dim;
-    float head[kMaxHeadDim];
-    transform_head<E>(k_row, t.k_norm, t.eps, cos, sin, t.head_dim, head);
-    for (std::int64_t i = 0; i < t.head_dim; ++i) keys[i * KvCache::kBlock] = E::store(head[i]);
-    std::memcpy(values, v_row, static_cast<std::size_t>(t.head_dim) * sizeof(Storage));
+  const std::byte* head_of(const RowView& view, std::int64_t r, std::int64_t h) const noexcept {
+    return view.data + (r * view.row_stride + h * t.head_dim) * element_bytes;
+  }
+
+  void turn(const std::byte* x, const Tensor& norm, std::int64_t position,
+            float* out) const noexcept {
+    kernels.turn_head(x, norm.defined() ? norm.bytes() : nullptr, t.eps, rope.cos(position),
+                      rope.sin(position), t.head_dim, out);
+  }
+
+  // A column of the block [head_dim, kKeyBlock].
+  template <typename Storage>
+  void store_key(const float* head, std::int64_t position, std::byte* block) const noexcept {
+    Storage narrow[kMaxHeadDim];
+    kernels.narrow(head, t.head_dim, narrow);
+    auto* column = reinterpret_cast<Storage*>(block) + position % kKeyBlock;
+    for (std::int64_t i = 0; i < t.head_dim; ++i) column[i * kKeyBlock] = narrow[i];
   }
 };
 
@@ -115,69 +70,65 @@ struct QkvStep {
 
 void rms_norm(const Tensor& weight, float eps, const void* x, std::int64_t rows, void* y) noexcept {
   const std::int64_t n = weight.numel();
-  with_element(weight.dtype(), [&](auto e) {
-    using E = decltype(e);
-    using Storage = typename E::Storage;
-    parallel_for(rows, grain_rows(n), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        rms_norm_row<E>(static_cast<const Storage*>(x) + r * n, weight.data<Storage>(), n, eps,
-                        static_cast<Storage*>(y) + r * n);
-      }
-    });
+  const std::int64_t row_bytes = n * dtype_size_bytes(weight.dtype());
+  const RowKernels& kernels = row_kernels(weight.dtype());
+  parallel_for(rows, grain_rows(n), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      kernels.rms_norm(static_cast<const std::byte*>(x) + r * row_bytes, weight.bytes(), n, eps,
+                       static_cast<std::byte*>(y) + r * row_bytes);
+    }
   });
 }
 
 void add_in_place(DType dtype, void* x, const void* y, std::int64_t n) noexcept {
-  with_element(dtype, [&](auto e) {
-    using E = decltype(e);
-    auto* a = static_cast<typename E::Storage*>(x);
-    const auto* b = static_cast<const typename E::Storage*>(y);
-    parallel_for(n, kGrainElements, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) a[i] = E::store(E::load(a[i]) + E::load(b[i]));
-    });
+  const std::int64_t size = dtype_size_bytes(dtype);
+  const RowKernels& kernels = row_kernels(dtype);
+  parallel_for(n, kGrainElements, [&](std::int64_t begin, std::int64_t end) {
+    kernels.add(static_cast<std::byte*>(x) + begin * size,
+                static_cast<const std::byte*>(y) + begin * size, end - begin);
   });
 }
 
 void silu_mul(DType dtype, RowView gate, RowView up, std::int64_t rows, std::int64_t cols,
               void* out) noexcept {
-  with_element(dtype, [&](auto e) {
-    using E = decltype(e);
-    using Storage = typename E::Storage;
-    parallel_for(rows, grain_rows(cols * 8), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) {
-        const auto* g = reinterpret_cast<const Storage*>(gate.data) + r * gate.row_stride;
-        const auto* u = reinterpret_cast<const Storage*>(up.data) + r * up.row_stride;
-        auto* o = static_cast<Storage*>(out) + r * cols;
-        for (std::int64_t i = 0; i < cols; ++i) {
-          const float v = E::load(g[i]);
-          o[i] = E::store(rounded<E>(v / (1.0f + std::exp(-v))) * E::load(u[i]));
-        }
-      }
-    });
+  const std::int64_t size = dtype_size_bytes(dtype);
+  const RowKernels& kernels = row_kernels(dtype);
+  parallel_for(rows, grain_rows(cols), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      kernels.silu_mul(gate.data + r * gate.row_stride * size, up.data + r * up.row_stride * size,
+                       cols, static_cast<std::byte*>(out) + r * cols * size);
+    }
   });
 }
 
 void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, const QkvRows& qkv,
                    std::span<const TokenPlace> places, std::int64_t layer, float* q_out) noexcept {
   if (places.empty()) return;
-  with_element(places[0].cache->dtype(), [&](auto e) {
-    using E = decltype(e);
-    const QkvStep<E> step{transform, rope, qkv, places, layer, q_out};
-    const std::int64_t cols = (transform.num_heads + transform.num_kv_heads) * transform.head_dim;
-    const auto rows = static_cast<std::int64_t>(places.size());
-    parallel_for(rows, grain_rows(cols), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t r = begin; r < end; ++r) step.row(r);
-    });
+  const DType dtype = places[0].cache->dtype();
+  const QkvStep step{
+      transform, rope, qkv, places, layer, q_out, row_kernels(dtype), dtype_size_bytes(dtype)};
+  const std::int64_t cols = (transform.num_heads + transform.num_kv_heads) * transform.head_dim;
+  const auto rows = static_cast<std::int64_t>(places.size());
+  parallel_for(rows, grain_rows(cols), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) step.row(r);
   });
 }
 
+float largest_logit(std::span<const float> logits) noexcept {
+  return logit_kernels().largest(logits.data(), static_cast<std::int64_t>(logits.size()));
+}
+
+void logit_weights(std::span<const float> logits, float largest, double temperature,
+                   float* out) noexcept {
+  logit_kernels().weights(logits.data(), static_cast<std::int64_t>(logits.size()), largest,
+                          static_cast<float>(1.0 / temperature), out);
+}
+
 void widen(DType dtype, const void* x, std::int64_t n, float* out) noexcept {
-  with_element(dtype, [&](auto e) {
-    using E = decltype(e);
-    const auto* in = static_cast<const typename E::Storage*>(x);
-    parallel_for(n, kGrainElements, [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin; i < end; ++i) out[i] = E::load(in[i]);
-    });
+  const std::int64_t size = dtype_size_bytes(dtype);
+  const RowKernels& kernels = row_kernels(dtype);
+  parallel_for(n, kGrainElements, [&](std::int64_t begin, std::int64_t end) {
+    kernels.widen(static_cast<const std::byte*>(x) + begin * size, end - begin, out + begin);
   });
 }
 

@@ -63,6 +63,13 @@ struct TokenPlace {
 void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, const QkvRows& qkv,
                    std::span<const TokenPlace> places, std::int64_t layer, float* q_out) noexcept;
 
+/// The largest; NaN where any is. At least one.
+float largest_logit(std::span<const float> logits) noexcept;
+
+/// out[i] = exp((logits[i] - largest) / temperature), as many as logits; the same on every machine.
+void logit_weights(std::span<const float> logits, float largest, double temperature,
+                   float* out) noexcept;
+
 /// out[i] = float32 of x[i].
 void widen(DType dtype, const void* x, std::int64_t n, float* out) noexcept;
 

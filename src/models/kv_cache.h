@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "kernels/decoder_ops/decoder_kernels.h"
 #include "torchao_cpp/tensor.h"
 
 namespace torchao_cpp {
@@ -14,7 +15,7 @@ namespace torchao_cpp {
 /// product without a transpose. Room is for `max_length` positions rounded up to whole blocks.
 class KvCache {
  public:
-  static constexpr std::int64_t kBlock = 64;
+  static constexpr std::int64_t kBlock = kKeyBlock;
 
   KvCache(DType dtype, std::int64_t num_layers, std::int64_t num_kv_heads, std::int64_t head_dim,
           std::int64_t max_length)

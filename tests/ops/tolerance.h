@@ -18,22 +18,21 @@ namespace torchao_cpp::ops {
 struct LinearTolerance {
   DType output = DType::kFloat32;
   std::int64_t k = 0;
-  /// One of the two leaves out the roundings of both operands to the output dtype, two each.
-  bool is_without_operand_roundings = false;
+  /// One of the two leaves out the roundings of both operands, two each at most, to this dtype.
+  DType operands = DType::kFloat32;
 
   double operator()(double y, double bias, double sum_of_absolutes) const {
     const double ku = static_cast<double>(k) * 0x1p-24;
-    const double operands = is_without_operand_roundings ? 4 * unit_roundoff() : 0;
-    const double sums = (2 * ku / (1 - ku) + operands) * sum_of_absolutes;
+    const double sums = (2 * ku / (1 - ku) + 4 * unit_roundoff(operands)) * sum_of_absolutes;
     const double largest = std::fabs(y) + 2 * std::fabs(bias) + sums;
     const double step = output == DType::kFloat16 ? 0x1p-23 : 0.0;
-    return sums + 2 * 3 * unit_roundoff() * largest + step;
+    return sums + 2 * 3 * unit_roundoff(output) * largest + step;
   }
 
  private:
-  double unit_roundoff() const {
-    if (output == DType::kBFloat16) return 0x1p-8;
-    return output == DType::kFloat16 ? 0x1p-11 : 0x1p-24;
+  static double unit_roundoff(DType dtype) {
+    if (dtype == DType::kBFloat16) return 0x1p-8;
+    return dtype == DType::kFloat16 ? 0x1p-11 : 0x1p-24;
   }
 };
 

@@ -30,18 +30,14 @@ struct AmxPackedX {
       // A tile is the transpose of 16 rows of 16 quads.
       Simd::Floats v[kAmxRows];
       const std::int64_t count = smaller(kBytes, columns - k);
+      TORCHAO_CPP_UNROLL
       for (int r = 0; r < kAmxRows; ++r) {
         const std::int64_t row = unit * kAmxRows + r;
-        const std::int8_t* from = x + row * columns + k;
-        Bytes codes = SimdBytes::zero();
-        if (row < m && count == kBytes) codes = shifted_x(SimdBytes::load(from));
-        if (row < m && count < kBytes)
-          codes = SimdBytes::keep_first(shifted_x(SimdBytes::load_first(from, count)), count);
-        v[r] = _mm512_castsi512_ps(codes);
+        v[r] = row < m ? load_quads(x + row * columns + k, count) : Simd::zero();
       }
       Simd::transpose(v);
       for (int r = 0; r < kAmxRows; ++r)
-        SimdBytes::store(out + r * kAmxRowBytes, _mm512_castps_si512(v[r]));
+        Simd::store(reinterpret_cast<float*>(out + r * kAmxRowBytes), v[r]);
     }
   }
 };

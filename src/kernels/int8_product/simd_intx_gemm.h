@@ -60,7 +60,7 @@ template <int kRows, int kVectors>
       TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::zero();
     // Past the last column both operands are padded: x with 0.
-    for (; k < end; k += 4) {
+    do {
       Bytes xk[kVectors];
       TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v)
@@ -73,7 +73,8 @@ template <int kRows, int kVectors>
         TORCHAO_CPP_UNROLL
         for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::dot4(acc[r][v], xk[v], wk);
       }
-    }
+      k += 4;
+    } while (k < end);
     TORCHAO_CPP_UNROLL
     for (int r = 0; r < kRows; ++r) {
       const Floats scale = Simd::set1(scale_at(weight, (n + r) * weight.groups + group));

@@ -46,6 +46,15 @@ inline void pack_dot_row(const std::int8_t* x, std::int64_t columns, std::int64_
     to[k] = static_cast<std::byte>(static_cast<std::uint8_t>(from[k]) ^ 0x80u);
 }
 
+/// A vector of x as it is multiplied; bytes from `count` on are 0.
+inline Simd::Floats load_quads(const std::int8_t* x, std::int64_t count) {
+  if (count == kBytes) return SimdBytes::as_floats(shifted_x(SimdBytes::load(x)));
+  alignas(64) std::uint8_t bytes[kBytes] = {};
+  for (std::int64_t i = 0; i < count; ++i)
+    bytes[i] = static_cast<std::uint8_t>(static_cast<std::uint8_t>(x[i]) ^ 0x80u);
+  return SimdBytes::as_floats(SimdBytes::load(bytes));
+}
+
 /// kMaxVectors: vectors of int32 that the rows of a panel fill at most.
 template <int kMaxVectors>
 struct XPanels {
@@ -75,21 +84,21 @@ struct XPanels {
     const std::int64_t panel_rows = rows(m);
     const std::int64_t quads = (columns + 3) / 4;
     std::byte* out = packed + panel * panel_rows * quads * 4;
-    constexpr std::int64_t kRun = 16;  // Quads at a time: a cache line of each row.
-    for (std::int64_t q0 = 0; q0 < quads; q0 += kRun) {
-      const std::int64_t q1 = smaller(q0 + kRun, quads);
-      for (std::int64_t r = 0; r < panel_rows; ++r) {
-        const std::int64_t row = panel * panel_rows + r;
-        const std::int8_t* from = x + row * columns;
-        for (std::int64_t q = q0; q < q1; ++q) {
-          std::uint32_t four = 0;  // Rows and columns that only fill up.
-          if (row < m) {
-            const std::int64_t count = smaller(4, columns - q * 4);
-            std::memcpy(&four, from + q * 4, static_cast<std::size_t>(count));
-            four ^= 0x80808080u >> (8 * (4 - count));
-          }
-          std::memcpy(out + (q * panel_rows + r) * 4, &four, 4);
+    // A square of quads at a time: as many rows as a vector has lanes, a vector of each.
+    for (std::int64_t q0 = 0; q0 < quads; q0 += kIntLanes) {
+      const std::int64_t count = smaller(kBytes, columns - q0 * 4);
+      for (std::int64_t r0 = 0; r0 < panel_rows; r0 += kIntLanes) {
+        Simd::Floats v[kIntLanes];
+        TORCHAO_CPP_UNROLL
+        for (int i = 0; i < kIntLanes; ++i) {
+          // Rows and columns that only fill up are 0.
+          const std::int64_t row = panel * panel_rows + r0 + i;
+          v[i] = row < m ? load_quads(x + row * columns + q0 * 4, count) : Simd::zero();
         }
+        Simd::transpose(v);
+        std::byte* to = out + (q0 * panel_rows + r0) * 4;
+        for (std::int64_t q = 0; q < smaller(kIntLanes, quads - q0); ++q)
+          Simd::store(reinterpret_cast<float*>(to + q * panel_rows * 4), v[q]);
       }
     }
   }

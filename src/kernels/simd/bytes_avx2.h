@@ -48,6 +48,8 @@ struct SimdBytes {
   static Simd::Floats set_halves(float a, float b) {
     return _mm256_set_m128(_mm_set1_ps(b), _mm_set1_ps(a));
   }
+  /// The same bits.
+  static Simd::Floats as_floats(Bytes v) { return _mm256_castsi256_ps(v); }
   static Simd::Floats to_floats(Ints v) { return _mm256_cvtepi32_ps(v); }
   static Ints add(Ints a, Ints b) { return _mm256_add_epi32(a, b); }
   static std::int32_t sum(Ints v) {

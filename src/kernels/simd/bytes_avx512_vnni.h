@@ -25,9 +25,6 @@ struct SimdBytes {
   static Bytes load_first(const void* p, std::int64_t count) {
     return _mm512_maskz_loadu_epi8((std::uint64_t{1} << count) - 1, p);
   }
-  static Bytes keep_first(Bytes v, std::int64_t count) {
-    return _mm512_maskz_mov_epi8((std::uint64_t{1} << count) - 1, v);
-  }
   static void store(void* p, Bytes v) { _mm512_storeu_si512(p, v); }
   static Bytes set1(std::int8_t v) { return _mm512_set1_epi8(v); }
   /// Four bytes, repeated.
@@ -53,12 +50,18 @@ struct SimdBytes {
   static Simd::Floats set_halves(float a, float b) {
     return _mm512_mask_mov_ps(_mm512_set1_ps(a), 0xFF00, _mm512_set1_ps(b));
   }
+  /// The same bits.
+  static Simd::Floats as_floats(Bytes v) { return _mm512_castsi512_ps(v); }
   static Simd::Floats to_floats(Ints v) { return _mm512_cvtepi32_ps(v); }
   static Ints add(Ints a, Ints b) { return _mm512_add_epi32(a, b); }
   static std::int32_t sum(Ints v) { return _mm512_reduce_add_epi32(v); }
   /// sum + the products of four neighbouring unsigned bytes of x and signed ones of w, a lane each;
   /// exact up to overflow of the sum, which wraps.
-  static Ints dot4(Ints sum, Bytes x, Bytes w) { return _mm512_dpbusd_epi32(sum, x, w); }
+  static Ints dot4(Ints sum, Bytes x, Bytes w) {
+    // The intrinsic makes GCC 12 copy sums from register to register where two sets of them are alive.
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "vm"(w));
+    return sum;
+  }
 };
 
 }  // namespace
