@@ -42,7 +42,10 @@ demo: configure  ## Build the command and show it on the demo model
 	scripts/demo.sh build
 
 .PHONY: asan
-asan: deps  ## Build and test under the address and undefined-behaviour sanitizers (build-asan/)
+asan:  ## Build with clang and test under the address and undefined-behaviour sanitizers (build-asan/)
+ifeq ($(DEPS),yes)
+	@scripts/install_dependencies.sh --clang
+endif
 	cmake --preset asan $(LAUNCHER)
 	cmake --build --preset asan --parallel $(JOBS)
 	$(ASAN_ENV) $(CTEST) --test-dir build-asan
@@ -60,7 +63,7 @@ endif
 	  'AgreeWithTheReference.*= (plain|int8wo|int4wo|intx3wo_asymmetric|nf4|fp8wo|mxfp4|int8dq)$$|Int8Product|CpuFeatures'
 
 .PHONY: fuzz
-fuzz:  ## Build the fuzz targets with clang and run each MINUTES (default 1) (build-fuzz/)
+fuzz:  ## Build the fuzz targets with clang and run each MINUTES (default 1) (build-asan/)
 	DEPS=$(DEPS) scripts/fuzz.sh $(or $(MINUTES),1) $(TARGETS)
 
 .PHONY: install
@@ -78,4 +81,4 @@ format:  ## Format the sources in place with clang-format
 
 .PHONY: clean
 clean:  ## Remove the build folders
-	rm -rf build build-aarch64 build-asan build-debug build-fuzz build-shared build-tsan
+	rm -rf build build-aarch64 build-asan build-debug build-shared build-tsan

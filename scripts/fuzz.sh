@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the fuzz targets with clang (preset fuzz) and runs each for a while; exits 1 when any finds something.
+# Builds the fuzz targets with clang (preset asan) and runs each for a while; exits 1 when any finds something.
 #
 # usage: scripts/fuzz.sh [MINUTES] [TARGET...]     MINUTES for each target, fractions allowed, default 1
 #        e.g. scripts/fuzz.sh 0.5 config tokenizer
 #
-# BUILD=FOLDER  build folder, default build-fuzz     DEPS=no  leaves the system's packages alone
+# BUILD=FOLDER  build folder, default build-asan     DEPS=no  leaves the system's packages alone
 # JOBS=N        targets at once, default all cores   FUZZ_TIMEOUT=S, FUZZ_RSS_MB=N  limits of one input
 #
 # The corpus grows in BUILD/fuzz/corpus; inputs that break something stay in BUILD/fuzz/findings. To keep one fixed, put it
@@ -22,11 +22,11 @@ elif [[ ${1:-} == -* ]]; then
   exit 2
 fi
 seconds=$(awk -v m="$minutes" 'BEGIN { s = int(m * 60 + 0.5); print (s > 0 ? s : 1) }')
-build=$(realpath -m "${BUILD:-build-fuzz}")
+build=$(realpath -m "${BUILD:-build-asan}")
 jobs=${JOBS:-$(nproc 2>/dev/null || echo 2)}
 source_dir=$PWD/tests/fuzz
 
-[ "${DEPS:-yes}" = no ] || scripts/install_dependencies.sh --fuzz
+[ "${DEPS:-yes}" = no ] || scripts/install_dependencies.sh --clang
 if ! command -v clang++ >/dev/null; then
   echo "fuzz: there is no clang++; on Debian: apt-get install clang libclang-rt-dev libomp-dev" >&2
   exit 1
@@ -34,7 +34,7 @@ fi
 
 launcher=()
 if command -v ccache >/dev/null; then launcher=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache); fi
-cmake --preset fuzz -B "$build" "${launcher[@]}"
+cmake --preset asan -B "$build" "${launcher[@]}"
 cmake --build "$build" --parallel "$(nproc 2>/dev/null || echo 2)" --target torchao_cpp_fuzz_targets
 
 known=()

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: install_dependencies.sh [--fuzz] [--aarch64]
-# Installs what building torchao.cpp needs from Debian's packages; installs only what is missing. --fuzz: also clang and
-# what libFuzzer needs. --aarch64: also a cross compiler and QEMU, and unpacks the libraries for arm64 into
+# usage: install_dependencies.sh [--clang] [--aarch64]
+# Installs what building torchao.cpp needs from Debian's packages; installs only what is missing. --clang: also clang,
+# for the sanitizers and libFuzzer. --aarch64: also a cross compiler and QEMU, and unpacks the libraries for arm64 into
 # build-aarch64/sysroot, without adding the architecture to this system.
 # Runs as root or through sudo. Does nothing, quickly, when everything is there.
 set -euo pipefail
@@ -28,8 +28,8 @@ aarch64=no
 for argument in "$@"; do
   case $argument in
     --aarch64) aarch64=yes; packages+=(g++-aarch64-linux-gnu qemu-user) ;;
-    --fuzz) packages+=(clang libclang-rt-dev libomp-dev) ;;  # the compiler, libFuzzer and sanitizers, OpenMP
-    *) printf '%s\n' "usage: install_dependencies.sh [--fuzz] [--aarch64]" >&2; exit 2 ;;
+    --clang) packages+=(clang libclang-rt-dev libomp-dev) ;;  # the compiler, libFuzzer and sanitizers, OpenMP
+    *) printf '%s\n' "usage: install_dependencies.sh [--clang] [--aarch64]" >&2; exit 2 ;;
   esac
 done
 

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <random>
@@ -18,6 +19,8 @@ TEST(FloatFormats, F16RoundTripsEveryCode) {
   }
 }
 
+// Before 15, clang has the type only where the processor computes with it.
+#if !defined(__clang__) || __clang_major__ >= 15
 TEST(FloatFormats, F16AgreesWithTheCompilersType) {
   std::mt19937 random(1);
   for (int i = 0; i < 2000000; ++i) {
@@ -27,6 +30,7 @@ TEST(FloatFormats, F16AgreesWithTheCompilersType) {
     ASSERT_EQ(f32_to_f16(value), expected) << std::hexfloat << value;
   }
 }
+#endif
 
 TEST(FloatFormats, BF16RoundsHalfToEven) {
   EXPECT_EQ(f32_to_bf16(std::bit_cast<float>(0x3f808000u)), 0x3f80);

@@ -84,11 +84,9 @@ TEST_P(Conversion, DequantizedWeightsAreThoseOfDequantizeWeights) {
   options.dequantize_weights = true;
   LLM plain(scratch / "plain");
   LLM dequantized(scratch / "quantized", options);
-  LLM on_the_fly_dequantized(base_model(model), [&] {
-    ModelOptions o = on_the_fly(config);
-    o.dequantize_weights = true;
-    return o;
-  }());
+  options = on_the_fly(config);
+  options.dequantize_weights = true;
+  LLM on_the_fly_dequantized(base_model(model), options);
   EXPECT_TRUE(equal_bytes(plain.logits(kIds), dequantized.logits(kIds)));
   EXPECT_TRUE(equal_bytes(plain.logits(kIds), on_the_fly_dequantized.logits(kIds)));
   EXPECT_FALSE(inspect_model(scratch / "plain").is_torchao_serialized);
