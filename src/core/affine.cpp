@@ -3,8 +3,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <limits>
+#include <type_traits>
 #include <vector>
 
 #include "base/parallel.h"
@@ -39,16 +42,18 @@ struct OrderedEnds {
     return static_cast<Int>(bits ^ ((bits >> kSignBit) & kMagnitude));
   }
 
-  [[gnu::always_inline]] void take(const Int* bits, std::int64_t count) noexcept {
-    Int low = kMagnitude;
-    Int high = std::numeric_limits<Int>::min();
-    for (std::int64_t i = 0; i < count; ++i) {
-      const Int v = ordered(bits[i]);
-      low = v < low ? v : low;
-      high = v > high ? v : high;
+  [[gnu::always_inline]] static void of_groups(const Int* bits, std::int64_t groups,
+                                               std::int64_t size, OrderedEnds* out) noexcept {
+    for (std::int64_t g = 0; g < groups; ++g) {
+      Int low = kMagnitude;
+      Int high = std::numeric_limits<Int>::min();
+      for (std::int64_t i = g * size; i < (g + 1) * size; ++i) {
+        const Int v = ordered(bits[i]);
+        low = v < low ? v : low;
+        high = v > high ? v : high;
+      }
+      out[g] = {low, high};
     }
-    lo = low;
-    hi = high;
   }
   // Beyond the infinities are the NaNs of either sign.
   bool has_nan(Int infinity) const noexcept {
@@ -59,39 +64,72 @@ struct OrderedEnds {
   Int hi = 0;
 };
 
-TORCHAO_CPP_VECTOR_CLONES OrderedEnds<std::int16_t> ends_of_16_bits(const std::int16_t* bits,
-                                                                    std::int64_t count) noexcept {
-  OrderedEnds<std::int16_t> ends;
-  ends.take(bits, count);
-  return ends;
+// Calls fn(size) with the usual group sizes as constants: their loops need no rests.
+template <typename F>
+[[gnu::always_inline]] inline void with_group_size(std::int64_t size, const F& fn) noexcept {
+  switch (size) {
+    case 32:
+      return fn(std::int64_t{32});
+    case 64:
+      return fn(std::int64_t{64});
+    case 128:
+      return fn(std::int64_t{128});
+    default:
+      return fn(size);
+  }
 }
 
-TORCHAO_CPP_VECTOR_CLONES OrderedEnds<std::int32_t> ends_of_32_bits(const std::int32_t* bits,
-                                                                    std::int64_t count) noexcept {
-  OrderedEnds<std::int32_t> ends;
-  ends.take(bits, count);
-  return ends;
+TORCHAO_CPP_VECTOR_CLONES void ends_of_16_bits(const std::int16_t* bits, std::int64_t groups,
+                                               std::int64_t size,
+                                               OrderedEnds<std::int16_t>* out) noexcept {
+  with_group_size(
+      size, [=](std::int64_t count) __attribute__((always_inline)) {
+        OrderedEnds<std::int16_t>::of_groups(bits, groups, count, out);
+      });
+}
+
+TORCHAO_CPP_VECTOR_CLONES void ends_of_32_bits(const std::int32_t* bits, std::int64_t groups,
+                                               std::int64_t size,
+                                               OrderedEnds<std::int32_t>* out) noexcept {
+  with_group_size(
+      size, [=](std::int64_t count) __attribute__((always_inline)) {
+        OrderedEnds<std::int32_t>::of_groups(bits, groups, count, out);
+      });
+}
+
+// Groups that are looked at together: what is known of them lies on the stack.
+constexpr std::int64_t kGroupRun = 64;
+
+// Groups of `size` elements at a time for which the elements stay in the first cache.
+std::int64_t groups_at_once(std::int64_t size) noexcept {
+  constexpr std::int64_t kElements = 8192;
+  return std::clamp<std::int64_t>(kElements / size, 1, kGroupRun);
 }
 
 // torch's amin/amax of both ends at once: a NaN anywhere gives NaN for both. Of zeros of both signs
-// the negative one is the smaller. count > 0.
+// the negative one is the smaller. size > 0, groups <= kGroupRun.
 template <DType kDType>
-void min_max(const void* data, std::int64_t begin, std::int64_t count, float& lo,
-             float& hi) noexcept {
-  bool has_nan = false;
+void min_max(const void* data, std::int64_t begin, std::int64_t groups, std::int64_t size,
+             float* lo, float* hi) noexcept {
+  using Int = std::conditional_t<kDType == DType::kFloat32, std::int32_t, std::int16_t>;
+  constexpr Int kInfinity = kDType == DType::kFloat32
+                                ? static_cast<Int>(0x7f800000)
+                                : static_cast<Int>(kDType == DType::kBFloat16 ? 0x7f80 : 0x7c00);
+  std::array<OrderedEnds<Int>, kGroupRun> ends;
+  const Int* bits = static_cast<const Int*>(data) + begin;
   if constexpr (kDType == DType::kFloat32) {
-    const auto ends = ends_of_32_bits(static_cast<const std::int32_t*>(data) + begin, count);
-    has_nan = ends.has_nan(0x7f800000);
-    lo = std::bit_cast<float>(ends.ordered(ends.lo));
-    hi = std::bit_cast<float>(ends.ordered(ends.hi));
+    ends_of_32_bits(bits, groups, size, ends.data());
   } else {
-    const auto ends = ends_of_16_bits(static_cast<const std::int16_t*>(data) + begin, count);
-    has_nan = ends.has_nan(kDType == DType::kBFloat16 ? 0x7f80 : 0x7c00);
-    const std::int16_t both[2] = {ends.ordered(ends.lo), ends.ordered(ends.hi)};
-    lo = load_float(kDType, both, 0);
-    hi = load_float(kDType, both, 1);
+    ends_of_16_bits(bits, groups, size, ends.data());
   }
-  if (has_nan) lo = hi = std::numeric_limits<float>::quiet_NaN();
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const OrderedEnds<Int>& e = ends[static_cast<std::size_t>(g)];
+    const std::array<Int, 2> both{e.ordered(e.lo), e.ordered(e.hi)};
+    const bool has_nan = e.has_nan(kInfinity);
+    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+    lo[g] = has_nan ? kNan : load_float(kDType, both.data(), 0);
+    hi[g] = has_nan ? kNan : load_float(kDType, both.data(), 1);
+  }
 }
 
 // Minimum and maximum that keep a NaN of either side, as torch.min/max of two tensors do.
@@ -105,85 +143,150 @@ struct Choice {
   float eps;
 };
 
-BlockQParams choose_one(const Choice& c, float amin, float amax) noexcept {
-  const auto rnd = [&c](float v) { return round_to(c.dtype, v); };
+template <MappingType kMapping, DType kDType>
+[[gnu::always_inline]] inline BlockQParams choose_one(const Choice& c, float amin,
+                                                      float amax) noexcept {
   const float lo = nan_min(amin, 0.0f);
   const float hi = nan_max(amax, 0.0f);
   const float qmin = static_cast<float>(c.range.min);
   const float qmax = static_cast<float>(c.range.max);
   float scale = 0.0f;
-  switch (c.mapping) {
-    case MappingType::kSymmetric:
-      scale = rnd(nan_max(-lo, hi) / ((qmax - qmin) / 2.0f));
-      break;
-    case MappingType::kSymmetricNoClippingErr: {
-      const float from_lo = rnd(lo / qmin);
-      const float from_hi = rnd(hi / qmax);
-      scale = from_lo > from_hi ? from_lo : from_hi;
-      break;
-    }
-    case MappingType::kAsymmetric:
-      scale = rnd(rnd(hi - lo) / (qmax - qmin));
-      break;
+  if constexpr (kMapping == MappingType::kSymmetric) {
+    scale = round_to(kDType, nan_max(-lo, hi) / ((qmax - qmin) / 2.0f));
+  } else if constexpr (kMapping == MappingType::kSymmetricNoClippingErr) {
+    const float from_lo = round_to(kDType, lo / qmin);
+    const float from_hi = round_to(kDType, hi / qmax);
+    scale = from_lo > from_hi ? from_lo : from_hi;
+  } else {
+    scale = round_to(kDType, round_to(kDType, hi - lo) / (qmax - qmin));
   }
   scale = scale < c.eps ? c.eps : scale;
-  if (c.mapping != MappingType::kAsymmetric) return {scale, 0};
-  float zp = rnd(qmin - std::nearbyint(rnd(lo / scale)));
+  if constexpr (kMapping != MappingType::kAsymmetric) return {scale, 0};
+  // lo / scale is no further from zero than the range is wide, infinite, or NaN.
+  float zp = round_to(kDType, qmin - round_half_even(round_to(kDType, lo / scale)));
   zp = zp < qmin ? qmin : (zp > qmax ? qmax : zp);
-  return {scale, zp == zp ? static_cast<std::int8_t>(zp) : std::int8_t{0}};
+  return {scale, static_cast<std::int8_t>(static_cast<int>(zp == zp ? zp : 0.0f))};
 }
 
-template <DType kWeight, DType kProduct>
-[[gnu::always_inline]] inline void quantize_values(const void* weight, std::int64_t begin,
-                                                   std::int64_t count, float reciprocal, float zp,
-                                                   QuantRange range, std::int8_t* out) noexcept {
-  const float qmin = static_cast<float>(range.min);
-  const float qmax = static_cast<float>(range.max);
-  for (std::int64_t i = 0; i < count; ++i) {
-    float v = round_to(kProduct, load<kWeight>(weight, begin + i) * reciprocal);
-    // Far outside every code range either way, and inside the range of round_half_even.
-    v = v < -1024.0f ? -1024.0f : v;
-    v = v > 1024.0f ? 1024.0f : v;
-    v = round_to(kProduct, round_half_even(v) + zp);
-    v = v < qmin ? qmin : v;
-    v = v > qmax ? qmax : v;
-    v = v == v ? v : 0.0f;
-    out[i] = static_cast<std::int8_t>(static_cast<int>(v));
+template <DType kDType>
+[[gnu::always_inline]] inline void choose_all(const Choice& c, const float* lo, const float* hi,
+                                              std::int64_t count, float* scale,
+                                              std::int8_t* zero_point) noexcept {
+  const auto run = [=]<MappingType kMapping>(Choice choice) __attribute__((always_inline)) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const BlockQParams q = choose_one<kMapping, kDType>(choice, lo[i], hi[i]);
+      scale[i] = q.scale;
+      zero_point[i] = q.zero_point;
+    }
+  };
+  switch (c.mapping) {
+    case MappingType::kSymmetric:
+      return run.template operator()<MappingType::kSymmetric>(c);
+    case MappingType::kSymmetricNoClippingErr:
+      return run.template operator()<MappingType::kSymmetricNoClippingErr>(c);
+    case MappingType::kAsymmetric:
+      return run.template operator()<MappingType::kAsymmetric>(c);
   }
 }
 
-TORCHAO_CPP_VECTOR_CLONES void quantize_bf16(const void* weight, std::int64_t begin,
-                                             std::int64_t count, float reciprocal, float zp,
-                                             QuantRange range, std::int8_t* out) noexcept {
-  quantize_values<DType::kBFloat16, DType::kBFloat16>(weight, begin, count, reciprocal, zp, range,
-                                                      out);
+TORCHAO_CPP_VECTOR_CLONES void choose_bf16(const Choice& c, const float* lo, const float* hi,
+                                           std::int64_t count, float* scale,
+                                           std::int8_t* zero_point) noexcept {
+  choose_all<DType::kBFloat16>(c, lo, hi, count, scale, zero_point);
 }
 
-TORCHAO_CPP_VECTOR_CLONES void quantize_bf16_by_f32(const void* weight, std::int64_t begin,
-                                                    std::int64_t count, float reciprocal, float zp,
-                                                    QuantRange range, std::int8_t* out) noexcept {
-  quantize_values<DType::kBFloat16, DType::kFloat32>(weight, begin, count, reciprocal, zp, range,
-                                                     out);
+TORCHAO_CPP_VECTOR_CLONES void choose_f32(const Choice& c, const float* lo, const float* hi,
+                                          std::int64_t count, float* scale,
+                                          std::int8_t* zero_point) noexcept {
+  choose_all<DType::kFloat32>(c, lo, hi, count, scale, zero_point);
 }
 
-TORCHAO_CPP_VECTOR_CLONES void quantize_f32(const void* weight, std::int64_t begin,
-                                            std::int64_t count, float reciprocal, float zp,
-                                            QuantRange range, std::int8_t* out) noexcept {
-  quantize_values<DType::kFloat32, DType::kFloat32>(weight, begin, count, reciprocal, zp, range,
-                                                    out);
+void choose(const Choice& c, const float* lo, const float* hi, std::int64_t count, float* scale,
+            std::int8_t* zero_point) noexcept {
+  switch (c.dtype) {
+    case DType::kBFloat16:
+      return choose_bf16(c, lo, hi, count, scale, zero_point);
+    case DType::kFloat16:
+      return choose_all<DType::kFloat16>(c, lo, hi, count, scale, zero_point);
+    default:
+      return choose_f32(c, lo, hi, count, scale, zero_point);
+  }
+}
+
+// Neighbouring groups of one size and what their codes follow from.
+struct Groups {
+  const void* weight;
+  std::int64_t begin;  // first element
+  std::int64_t groups;
+  std::int64_t size;
+  const float* reciprocal;
+  const std::int8_t* zero_point;
+  QuantRange range;
+  std::int8_t* out;
+};
+
+// round_to, but for NaN.
+template <DType kProduct>
+[[gnu::always_inline]] inline float round_number_to(float v) noexcept {
+  if constexpr (kProduct != DType::kBFloat16) return round_to(kProduct, v);
+  const std::uint32_t bits = std::bit_cast<std::uint32_t>(v);
+  return std::bit_cast<float>((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
+}
+
+// The codes' bounds less the zero point are whole numbers, so clamping to them before rounding
+// gives what torchao's clamping at the end gives; a sum rounded to bfloat16 or float16 is exact
+// wherever it is within the bounds.
+template <DType kWeight, DType kProduct>
+[[gnu::always_inline]] inline void quantize_one(const Groups& w, std::int64_t g,
+                                                std::int64_t size) noexcept {
+  const float reciprocal = w.reciprocal[g];
+  const int zero_point = w.zero_point[g];
+  const float low = static_cast<float>(w.range.min - zero_point);
+  const float high = static_cast<float>(w.range.max - zero_point);
+  const std::int64_t first = w.begin + g * size;
+  std::int8_t* const out = w.out + g * size;
+  for (std::int64_t i = 0; i < size; ++i) {
+    const float product = load<kWeight>(w.weight, first + i) * reciprocal;
+    float v = round_number_to<kProduct>(product);
+    v = v < low ? low : v;
+    v = v > high ? high : v;
+    const std::uint32_t code = low_bits_of_rounded(v) + static_cast<std::uint32_t>(zero_point);
+    out[i] = static_cast<std::int8_t>(product == product ? code : 0u);
+  }
 }
 
 template <DType kWeight, DType kProduct>
-void quantize_run(const void* weight, std::int64_t begin, std::int64_t count, float reciprocal,
-                  float zp, QuantRange range, std::int8_t* out) noexcept {
-  if constexpr (kWeight == DType::kBFloat16 && kProduct == DType::kBFloat16) {
-    quantize_bf16(weight, begin, count, reciprocal, zp, range, out);
+[[gnu::always_inline]] inline void quantize_all(const Groups& w) noexcept {
+  with_group_size(
+      w.size, [&w](std::int64_t size) __attribute__((always_inline)) {
+        const Groups groups = w;
+        for (std::int64_t g = 0; g < groups.groups; ++g)
+          quantize_one<kWeight, kProduct>(groups, g, size);
+      });
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_bf16(const Groups& w) noexcept {
+  quantize_all<DType::kBFloat16, DType::kBFloat16>(w);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_bf16_by_f32(const Groups& w) noexcept {
+  quantize_all<DType::kBFloat16, DType::kFloat32>(w);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void quantize_f32(const Groups& w) noexcept {
+  quantize_all<DType::kFloat32, DType::kFloat32>(w);
+}
+
+template <DType kWeight>
+void quantize_groups(const Groups& w, bool product_is_float32) noexcept {
+  if constexpr (kWeight == DType::kFloat32) {
+    quantize_f32(w);
   } else if constexpr (kWeight == DType::kBFloat16) {
-    quantize_bf16_by_f32(weight, begin, count, reciprocal, zp, range, out);
-  } else if constexpr (kWeight == DType::kFloat32) {
-    quantize_f32(weight, begin, count, reciprocal, zp, range, out);
+    product_is_float32 ? quantize_bf16_by_f32(w) : quantize_bf16(w);
+  } else if (product_is_float32) {
+    quantize_all<kWeight, DType::kFloat32>(w);
   } else {
-    quantize_values<kWeight, kProduct>(weight, begin, count, reciprocal, zp, range, out);
+    quantize_all<kWeight, kWeight>(w);
   }
 }
 
@@ -193,6 +296,8 @@ float load_zero_point(const Tensor& zero_point, std::int64_t i) noexcept {
     return static_cast<float>(zero_point.data<std::int8_t>()[i]);
   return load_float(zero_point.dtype(), zero_point.bytes(), i);
 }
+
+float reciprocal_in(DType dtype, float scale) noexcept { return round_to(dtype, 1.0f / scale); }
 
 float smallest_normal(DType dtype) noexcept {
   return dtype == DType::kFloat16 ? 0x1p-14f : 0x1p-126f;
@@ -254,9 +359,10 @@ AffineQParams choose_qparams_affine(const Tensor& weight, const BlockSize& block
   std::vector<float> highs(lows.size());
   for_dtype(dtype, [&]<DType kDType>() {
     parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin * columns; i < end * columns; ++i) {
-        min_max<kDType>(weight.bytes(), i * block[1], block[1], lows[static_cast<std::size_t>(i)],
-                        highs[static_cast<std::size_t>(i)]);
+      for (std::int64_t i = begin * columns; i < end * columns; i += kGroupRun) {
+        const std::int64_t count = std::min(kGroupRun, end * columns - i);
+        min_max<kDType>(weight.bytes(), i * block[1], count, block[1], lows.data() + i,
+                        highs.data() + i);
       }
     });
   });
@@ -275,9 +381,9 @@ AffineQParams choose_qparams_affine(const Tensor& weight, const BlockSize& block
         lo = nan_min(lo, lows[static_cast<std::size_t>(first + r * columns)]);
         hi = nan_max(hi, highs[static_cast<std::size_t>(first + r * columns)]);
       }
-      const BlockQParams q = choose_one(choice, lo, hi);
-      store_float(dtype, scale, i, q.scale);
-      zero_point[i] = q.zero_point;
+      float s = 0.0f;
+      choose(choice, &lo, &hi, 1, &s, zero_point + i);
+      store_float(dtype, scale, i, s);
     }
   });
   return out;
@@ -291,25 +397,74 @@ Tensor quantize_affine(const Tensor& weight, const BlockSize& block, const Tenso
   Tensor qdata = Tensor::empty(DType::kInt8, {n, k});
   auto* out = qdata.mutable_data<std::int8_t>();
   const DType product = promote_float(weight.dtype(), scale.dtype());
-  const auto rows = [&]<DType kWeight, DType kProduct>(std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin * columns; i < end * columns; ++i) {
-      const std::int64_t b = i / columns / block[0] * columns + i % columns;
-      const float reciprocal =
-          round_to(scale.dtype(), 1.0f / load_float(scale.dtype(), scale.bytes(), b));
-      quantize_run<kWeight, kProduct>(weight.bytes(), i * block[1], block[1], reciprocal,
-                                      load_zero_point(zero_point, b), range, out + i * block[1]);
-    }
-  };
   for_dtype(weight.dtype(), [&]<DType kWeight>() {
     parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
-      if (product == kWeight) {
-        rows.template operator()<kWeight, kWeight>(begin, end);
-      } else {
-        rows.template operator()<kWeight, DType::kFloat32>(begin, end);
+      std::array<float, kGroupRun> reciprocal;
+      std::array<std::int8_t, kGroupRun> zeros;
+      for (std::int64_t row = begin; row < end; ++row) {
+        for (std::int64_t c = 0; c < columns; c += kGroupRun) {
+          const std::int64_t count = std::min(kGroupRun, columns - c);
+          const std::int64_t first = row / block[0] * columns + c;
+          for (std::int64_t g = 0; g < count; ++g) {
+            const auto at = static_cast<std::size_t>(g);
+            reciprocal[at] =
+                reciprocal_in(scale.dtype(), load_float(scale.dtype(), scale.bytes(), first + g));
+            zeros[at] = static_cast<std::int8_t>(load_zero_point(zero_point, first + g));
+          }
+          const std::int64_t at = row * k + c * block[1];
+          quantize_groups<kWeight>({weight.bytes(), at, count, block[1], reciprocal.data(),
+                                    zeros.data(), range, out + at},
+                                   product != kWeight);
+        }
       }
     });
   });
   return qdata;
+}
+
+AffineQuantized quantize_affine_weight(const Tensor& weight, const BlockSize& block,
+                                       MappingType mapping, QuantRange range, DType scale_dtype,
+                                       std::optional<float> eps) {
+  if (block[0] != 1) {
+    AffineQParams q = choose_qparams_affine(weight, block, mapping, range, eps);
+    q.scale = q.scale.to(scale_dtype);
+    Tensor qdata = quantize_affine(weight, block, q.scale, q.zero_point, range);
+    return {std::move(qdata), std::move(q.scale), std::move(q.zero_point)};
+  }
+  const DType dtype = weight.dtype();
+  const std::int64_t n = weight.shape()[0];
+  const std::int64_t k = weight.shape()[1];
+  const std::int64_t size = block[1];
+  const std::int64_t columns = k / size;
+  AffineQuantized out{Tensor::empty(DType::kInt8, {n, k}), Tensor::empty(scale_dtype, {n, columns}),
+                      Tensor::empty(DType::kInt8, {n, columns})};
+  auto* codes = out.qdata.mutable_data<std::int8_t>();
+  std::byte* scales = out.scale.mutable_bytes();
+  auto* zero_points = out.zero_point.mutable_data<std::int8_t>();
+  const Choice choice{mapping, range, dtype, round_to(dtype, eps.value_or(smallest_normal(dtype)))};
+  const bool product_is_float32 = promote_float(dtype, scale_dtype) != dtype;
+  const std::int64_t at_once = groups_at_once(size);
+  for_dtype(dtype, [&]<DType kDType>() {
+    parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
+      std::array<float, kGroupRun> lo;
+      std::array<float, kGroupRun> hi;
+      std::array<float, kGroupRun> values;  // scales, then their reciprocals
+      for (std::int64_t first = begin * columns; first < end * columns; first += at_once) {
+        const std::int64_t count = std::min(at_once, end * columns - first);
+        min_max<kDType>(weight.bytes(), first * size, count, size, lo.data(), hi.data());
+        choose(choice, lo.data(), hi.data(), count, values.data(), zero_points + first);
+        for (std::int64_t g = 0; g < count; ++g) {
+          float& value = values[static_cast<std::size_t>(g)];
+          store_float(scale_dtype, scales, first + g, value);
+          value = reciprocal_in(scale_dtype, round_to(scale_dtype, value));
+        }
+        quantize_groups<kDType>({weight.bytes(), first * size, count, size, values.data(),
+                                 zero_points + first, range, codes + first * size},
+                                product_is_float32);
+      }
+    });
+  });
+  return out;
 }
 
 Tensor dequantize_affine(const Tensor& qdata, const BlockSize& block, const Tensor& scale,
@@ -339,25 +494,33 @@ Tensor dequantize_affine(const Tensor& qdata, const BlockSize& block, const Tens
 
 void block_min_max(DType dtype, const void* data, std::int64_t begin, std::int64_t count, float& lo,
                    float& hi) noexcept {
-  for_dtype(dtype, [&]<DType kDType>() { min_max<kDType>(data, begin, count, lo, hi); });
+  group_min_max(dtype, data, begin, 1, count, &lo, &hi);
+}
+
+void group_min_max(DType dtype, const void* data, std::int64_t begin, std::int64_t groups,
+                   std::int64_t size, float* lo, float* hi) noexcept {
+  for_dtype(dtype, [&]<DType kDType>() {
+    for (std::int64_t g = 0; g < groups; g += kGroupRun) {
+      min_max<kDType>(data, begin + g * size, std::min(kGroupRun, groups - g), size, lo + g,
+                      hi + g);
+    }
+  });
 }
 
 BlockQParams choose_block_qparams(DType dtype, MappingType mapping, QuantRange range, float eps,
                                   float amin, float amax) noexcept {
-  return choose_one({mapping, range, dtype, eps}, amin, amax);
+  BlockQParams q;
+  choose({mapping, range, dtype, eps}, &amin, &amax, 1, &q.scale, &q.zero_point);
+  return q;
 }
 
 void quantize_block_affine(DType dtype, const void* data, std::int64_t begin, std::int64_t count,
                            DType scale_dtype, const BlockQParams& qparams, QuantRange range,
                            std::int8_t* out) noexcept {
-  const float reciprocal = round_to(scale_dtype, 1.0f / qparams.scale);
-  const float zero_point = static_cast<float>(qparams.zero_point);
+  const float reciprocal = reciprocal_in(scale_dtype, qparams.scale);
   for_dtype(dtype, [&]<DType kDType>() {
-    if (scale_dtype == kDType) {
-      quantize_run<kDType, kDType>(data, begin, count, reciprocal, zero_point, range, out);
-    } else {
-      quantize_run<kDType, DType::kFloat32>(data, begin, count, reciprocal, zero_point, range, out);
-    }
+    quantize_groups<kDType>({data, begin, 1, count, &reciprocal, &qparams.zero_point, range, out},
+                            promote_float(dtype, scale_dtype) != dtype);
   });
 }
 
