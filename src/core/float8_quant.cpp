@@ -4,10 +4,19 @@
 #include <algorithm>
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 #include "core/float_formats.h"
 #include "core/float_runs.h"
 
 namespace torchao_cpp {
+
+namespace {
+
+TORCHAO_CPP_VECTOR_CLONES void divide(float* values, std::int64_t count, float divisor) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) values[i] /= divisor;
+}
+
+}  // namespace
 
 float Float8Scale::operator()(float abs_max) const noexcept {
   float m = abs_max;
@@ -29,7 +38,7 @@ void quantize_float8(DType dtype, const void* data, std::int64_t begin, std::int
   for (std::int64_t done = 0; done < count; done += kFloatRun) {
     const std::int64_t n = std::min(kFloatRun, count - done);
     load_floats(dtype, data, begin + done, n, values);
-    for (std::int64_t i = 0; i < n; ++i) values[i] = values[i] / scale;
+    divide(values, n, scale);
     encode_floats(float8_dtype, values, n, codes + done);
   }
 }
@@ -47,6 +56,16 @@ Float8Quantized quantize_float8_weight(const Tensor& weight, const BlockSize& bl
   auto* scales = out.scale.mutable_data<float>();
   const void* data = weight.bytes();
   const DType dtype = weight.dtype();
+  if (bn == 1) {  // A block lies in one row, and in the cache when it is encoded.
+    parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin * columns; b < end * columns; ++b) {
+        scales[b] = choose_scale(abs_max(dtype, data, b * bk, bk));
+        quantize_float8(dtype, data, b * bk, bk, scales[b], choose_scale.float8_dtype,
+                        codes + b * bk);
+      }
+    });
+    return out;
+  }
   // One block of all the rows (PerTensor) leaves nothing to share out here, so its maximum is found
   // in parallel.
   const bool is_one_block = bn == n && columns == 1;

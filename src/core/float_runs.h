@@ -24,6 +24,14 @@ void store_floats(DType dtype, void* data, std::int64_t begin, std::int64_t coun
 /// max |x| of `count` elements from `begin`; NaN when there is one; 0 for none.
 float abs_max(DType dtype, const void* data, std::int64_t begin, std::int64_t count) noexcept;
 
+/// abs_max of each of `blocks` neighbouring blocks of `size` elements.
+void block_abs_max(DType dtype, const void* data, std::int64_t begin, std::int64_t blocks,
+                   std::int64_t size, float* out) noexcept;
+
+/// Multiplies `blocks` neighbouring blocks of `size` values, each with its factor.
+void multiply_blocks(const float* factors, std::int64_t blocks, std::int64_t size,
+                     float* values) noexcept;
+
 /// abs_max of `rows` rows of `columns` elements, `stride` apart, in parallel.
 float abs_max_rows(DType dtype, const void* data, std::int64_t rows, std::int64_t columns,
                    std::int64_t stride) noexcept;
