@@ -106,15 +106,35 @@ std::int64_t groups_at_once(std::int64_t size) noexcept {
   return std::clamp<std::int64_t>(kElements / size, 1, kGroupRun);
 }
 
+template <DType kDType, typename Int>
+[[gnu::always_inline]] inline void floats_of_ends(const OrderedEnds<Int>* ends, std::int64_t groups,
+                                                  float* lo, float* hi) noexcept {
+  constexpr Int kInfinity = kDType == DType::kFloat32
+                                ? static_cast<Int>(0x7f800000)
+                                : static_cast<Int>(kDType == DType::kBFloat16 ? 0x7f80 : 0x7c00);
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  for (std::int64_t g = 0; g < groups; ++g) {
+    const OrderedEnds<Int>& e = ends[g];
+    const Int low = e.ordered(e.lo);
+    const Int high = e.ordered(e.hi);
+    const bool has_nan = e.has_nan(kInfinity);
+    lo[g] = has_nan ? kNan : load_float(kDType, &low, 0);
+    hi[g] = has_nan ? kNan : load_float(kDType, &high, 0);
+  }
+}
+
+TORCHAO_CPP_VECTOR_CLONES void floats_of_bf16_ends(const OrderedEnds<std::int16_t>* ends,
+                                                   std::int64_t groups, float* lo,
+                                                   float* hi) noexcept {
+  floats_of_ends<DType::kBFloat16>(ends, groups, lo, hi);
+}
+
 // torch's amin/amax of both ends at once: a NaN anywhere gives NaN for both. Of zeros of both signs
 // the negative one is the smaller. size > 0, groups <= kGroupRun.
 template <DType kDType>
 void min_max(const void* data, std::int64_t begin, std::int64_t groups, std::int64_t size,
              float* lo, float* hi) noexcept {
   using Int = std::conditional_t<kDType == DType::kFloat32, std::int32_t, std::int16_t>;
-  constexpr Int kInfinity = kDType == DType::kFloat32
-                                ? static_cast<Int>(0x7f800000)
-                                : static_cast<Int>(kDType == DType::kBFloat16 ? 0x7f80 : 0x7c00);
   std::array<OrderedEnds<Int>, kGroupRun> ends;
   const Int* bits = static_cast<const Int*>(data) + begin;
   if constexpr (kDType == DType::kFloat32) {
@@ -122,13 +142,10 @@ void min_max(const void* data, std::int64_t begin, std::int64_t groups, std::int
   } else {
     ends_of_16_bits(bits, groups, size, ends.data());
   }
-  for (std::int64_t g = 0; g < groups; ++g) {
-    const OrderedEnds<Int>& e = ends[static_cast<std::size_t>(g)];
-    const std::array<Int, 2> both{e.ordered(e.lo), e.ordered(e.hi)};
-    const bool has_nan = e.has_nan(kInfinity);
-    constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
-    lo[g] = has_nan ? kNan : load_float(kDType, both.data(), 0);
-    hi[g] = has_nan ? kNan : load_float(kDType, both.data(), 1);
+  if constexpr (kDType == DType::kBFloat16) {
+    floats_of_bf16_ends(ends.data(), groups, lo, hi);
+  } else {
+    floats_of_ends<kDType>(ends.data(), groups, lo, hi);
   }
 }
 
@@ -221,6 +238,7 @@ struct Groups {
   std::int64_t size;
   const float* reciprocal;
   const std::int8_t* zero_point;
+  const bool* has_nan;  // whether a product may be NaN; null: any may
   QuantRange range;
   std::int8_t* out;
 };
@@ -233,10 +251,25 @@ template <DType kProduct>
   return std::bit_cast<float>((bits + 0x7fffu + ((bits >> 16) & 1u)) & 0xffff0000u);
 }
 
+// The hardware follows a long group by itself.
+constexpr std::int64_t kShortGroup = 512;
+
+// Asks for what the next round reads while this one computes.
+template <DType kWeight>
+[[gnu::always_inline]] inline void prefetch_ahead(const Groups& w, std::int64_t first,
+                                                  std::int64_t size) noexcept {
+  constexpr std::int64_t kElementBytes = kWeight == DType::kFloat32 ? 4 : 2;
+  constexpr std::int64_t kLineBytes = 64;
+  const char* const next =
+      static_cast<const char*>(w.weight) + (first + w.groups * w.size) * kElementBytes;
+  for (std::int64_t at = 0; at < size * kElementBytes; at += kLineBytes)
+    __builtin_prefetch(next + at);
+}
+
 // The codes' bounds less the zero point are whole numbers, so clamping to them before rounding
 // gives what torchao's clamping at the end gives; a sum rounded to bfloat16 or float16 is exact
 // wherever it is within the bounds.
-template <DType kWeight, DType kProduct>
+template <DType kWeight, DType kProduct, bool kHasNan>
 [[gnu::always_inline]] inline void quantize_one(const Groups& w, std::int64_t g,
                                                 std::int64_t size) noexcept {
   const float reciprocal = w.reciprocal[g];
@@ -244,14 +277,15 @@ template <DType kWeight, DType kProduct>
   const float low = static_cast<float>(w.range.min - zero_point);
   const float high = static_cast<float>(w.range.max - zero_point);
   const std::int64_t first = w.begin + g * size;
-  std::int8_t* const out = w.out + g * size;
+  std::int8_t* const __restrict out = w.out + g * size;
+  if (size <= kShortGroup) prefetch_ahead<kWeight>(w, first, size);
   for (std::int64_t i = 0; i < size; ++i) {
     const float product = load<kWeight>(w.weight, first + i) * reciprocal;
     float v = round_number_to<kProduct>(product);
     v = v < low ? low : v;
     v = v > high ? high : v;
     const std::uint32_t code = low_bits_of_rounded(v) + static_cast<std::uint32_t>(zero_point);
-    out[i] = static_cast<std::int8_t>(product == product ? code : 0u);
+    out[i] = static_cast<std::int8_t>(!kHasNan || product == product ? code : 0u);
   }
 }
 
@@ -260,8 +294,13 @@ template <DType kWeight, DType kProduct>
   with_group_size(
       w.size, [&w](std::int64_t size) __attribute__((always_inline)) {
         const Groups groups = w;
-        for (std::int64_t g = 0; g < groups.groups; ++g)
-          quantize_one<kWeight, kProduct>(groups, g, size);
+        for (std::int64_t g = 0; g < groups.groups; ++g) {
+          if (groups.has_nan == nullptr || groups.has_nan[g]) {
+            quantize_one<kWeight, kProduct, true>(groups, g, size);
+          } else {
+            quantize_one<kWeight, kProduct, false>(groups, g, size);
+          }
+        }
       });
 }
 
@@ -297,7 +336,54 @@ float load_zero_point(const Tensor& zero_point, std::int64_t i) noexcept {
   return load_float(zero_point.dtype(), zero_point.bytes(), i);
 }
 
-float reciprocal_in(DType dtype, float scale) noexcept { return round_to(dtype, 1.0f / scale); }
+[[gnu::always_inline]] inline bool is_finite(float v) noexcept {
+  return (std::bit_cast<std::uint32_t>(v) & 0x7f800000u) != 0x7f800000u;
+}
+
+[[gnu::always_inline]] inline float reciprocal_in(DType dtype, float scale) noexcept { return round_to(dtype, 1.0f / scale); }
+
+// The ends of groups and their scales, which become the reciprocals of the stored scales.
+struct ChosenScales {
+  const float* lo;
+  const float* hi;
+  std::int64_t count;
+  float* values;
+  bool* has_nan;
+};
+
+template <DType kScale>
+[[gnu::always_inline]] inline void store_scales_as(const ChosenScales& c, void* scales,
+                                                   std::int64_t first) noexcept {
+  for (std::int64_t g = 0; g < c.count; ++g) {
+    const float scale = round_to(kScale, c.values[g]);
+    store_float(kScale, scales, first + g, scale);
+    const float reciprocal = reciprocal_in(kScale, scale);
+    c.values[g] = reciprocal;
+    // A product of finite factors is no NaN.
+    c.has_nan[g] = !(is_finite(c.lo[g]) && is_finite(c.hi[g]) && is_finite(reciprocal));
+  }
+}
+
+TORCHAO_CPP_VECTOR_CLONES void store_scales_bf16(const ChosenScales& c, void* scales,
+                                                 std::int64_t first) noexcept {
+  store_scales_as<DType::kBFloat16>(c, scales, first);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void store_scales_f32(const ChosenScales& c, void* scales,
+                                                std::int64_t first) noexcept {
+  store_scales_as<DType::kFloat32>(c, scales, first);
+}
+
+void store_scales(DType dtype, const ChosenScales& c, void* scales, std::int64_t first) noexcept {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return store_scales_bf16(c, scales, first);
+    case DType::kFloat16:
+      return store_scales_as<DType::kFloat16>(c, scales, first);
+    default:
+      return store_scales_f32(c, scales, first);
+  }
+}
 
 float smallest_normal(DType dtype) noexcept {
   return dtype == DType::kFloat16 ? 0x1p-14f : 0x1p-126f;
@@ -413,7 +499,7 @@ Tensor quantize_affine(const Tensor& weight, const BlockSize& block, const Tenso
           }
           const std::int64_t at = row * k + c * block[1];
           quantize_groups<kWeight>({weight.bytes(), at, count, block[1], reciprocal.data(),
-                                    zeros.data(), range, out + at},
+                                    zeros.data(), nullptr, range, out + at},
                                    product != kWeight);
         }
       }
@@ -449,17 +535,15 @@ AffineQuantized quantize_affine_weight(const Tensor& weight, const BlockSize& bl
       std::array<float, kGroupRun> lo;
       std::array<float, kGroupRun> hi;
       std::array<float, kGroupRun> values;  // scales, then their reciprocals
+      std::array<bool, kGroupRun> has_nan;
       for (std::int64_t first = begin * columns; first < end * columns; first += at_once) {
         const std::int64_t count = std::min(at_once, end * columns - first);
         min_max<kDType>(weight.bytes(), first * size, count, size, lo.data(), hi.data());
         choose(choice, lo.data(), hi.data(), count, values.data(), zero_points + first);
-        for (std::int64_t g = 0; g < count; ++g) {
-          float& value = values[static_cast<std::size_t>(g)];
-          store_float(scale_dtype, scales, first + g, value);
-          value = reciprocal_in(scale_dtype, round_to(scale_dtype, value));
-        }
+        store_scales(scale_dtype, {lo.data(), hi.data(), count, values.data(), has_nan.data()},
+                     scales, first);
         quantize_groups<kDType>({weight.bytes(), first * size, count, size, values.data(),
-                                 zero_points + first, range, codes + first * size},
+                                 zero_points + first, has_nan.data(), range, codes + first * size},
                                 product_is_float32);
       }
     });
@@ -519,8 +603,9 @@ void quantize_block_affine(DType dtype, const void* data, std::int64_t begin, st
                            std::int8_t* out) noexcept {
   const float reciprocal = reciprocal_in(scale_dtype, qparams.scale);
   for_dtype(dtype, [&]<DType kDType>() {
-    quantize_groups<kDType>({data, begin, 1, count, &reciprocal, &qparams.zero_point, range, out},
-                            promote_float(dtype, scale_dtype) != dtype);
+    quantize_groups<kDType>(
+        {data, begin, 1, count, &reciprocal, &qparams.zero_point, nullptr, range, out},
+        promote_float(dtype, scale_dtype) != dtype);
   });
 }
 

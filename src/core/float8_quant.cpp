@@ -4,19 +4,10 @@
 #include <algorithm>
 
 #include "base/parallel.h"
-#include "base/vector_clones.h"
 #include "core/float_formats.h"
 #include "core/float_runs.h"
 
 namespace torchao_cpp {
-
-namespace {
-
-TORCHAO_CPP_VECTOR_CLONES void divide(float* values, std::int64_t count, float divisor) noexcept {
-  for (std::int64_t i = 0; i < count; ++i) values[i] /= divisor;
-}
-
-}  // namespace
 
 float Float8Scale::operator()(float abs_max) const noexcept {
   float m = abs_max;
@@ -34,13 +25,7 @@ float Float8Scale::operator()(float abs_max) const noexcept {
 
 void quantize_float8(DType dtype, const void* data, std::int64_t begin, std::int64_t count,
                      float scale, DType float8_dtype, std::uint8_t* codes) noexcept {
-  float values[kFloatRun];
-  for (std::int64_t done = 0; done < count; done += kFloatRun) {
-    const std::int64_t n = std::min(kFloatRun, count - done);
-    load_floats(dtype, data, begin + done, n, values);
-    divide(values, n, scale);
-    encode_floats(float8_dtype, values, n, codes + done);
-  }
+  encode_quotients(float8_dtype, dtype, data, begin, count, scale, codes);
 }
 
 Float8Quantized quantize_float8_weight(const Tensor& weight, const BlockSize& block,

@@ -39,21 +39,35 @@ struct Encoder {
     return a < kMinNormal ? subnormal : normal;
   }
 
+  [[gnu::always_inline]] static std::uint8_t code(float value, float max) noexcept {
+    const std::uint32_t bits = std::bit_cast<std::uint32_t>(value);
+    const float a = std::bit_cast<float>(bits & 0x7fffffffu);
+    const std::uint32_t finite = magnitude(a > max ? max : a);
+    const std::uint32_t unsigned_code = a == a ? finite : kNan;
+    return static_cast<std::uint8_t>(unsigned_code | ((bits & 0x80000000u) >> kSignShift));
+  }
+
   [[gnu::always_inline]] static void run(const float* values, std::int64_t count, float max,
                                          std::uint8_t* codes) noexcept {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::uint32_t bits = std::bit_cast<std::uint32_t>(values[i]);
-      const float a = std::bit_cast<float>(bits & 0x7fffffffu);
-      const std::uint32_t finite = magnitude(a > max ? max : a);
-      const std::uint32_t code = a == a ? finite : kNan;
-      codes[i] = static_cast<std::uint8_t>(code | ((bits & 0x80000000u) >> kSignShift));
-    }
+    for (std::int64_t i = 0; i < count; ++i) codes[i] = code(values[i], max);
   }
 };
 
 TORCHAO_CPP_VECTOR_CLONES void encode_e4m3(const float* values, std::int64_t count,
                                            std::uint8_t* codes) noexcept {
   Encoder<4, 3, 7, 0x7f>::run(values, count, 448.0f, codes);
+}
+
+// Divides on the way: the divider works while codes are formed.
+TORCHAO_CPP_VECTOR_CLONES void encode_e4m3_bf16_quotients(const std::uint16_t* values,
+                                                          std::int64_t count, float divisor,
+                                                          std::uint8_t* codes) noexcept {
+  for (std::int64_t i = 0; i < count; ++i)
+    codes[i] = Encoder<4, 3, 7, 0x7f>::code(bf16_to_f32(values[i]) / divisor, 448.0f);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void divide(float* values, std::int64_t count, float divisor) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) values[i] /= divisor;
 }
 
 TORCHAO_CPP_VECTOR_CLONES void encode_e5m2(const float* values, std::int64_t count,
@@ -246,6 +260,21 @@ void encode_floats(DType element, const float* values, std::int64_t count,
       return encode_e2m1(values, count, codes);
     default:
       return encode_e4m3(values, count, codes);
+  }
+}
+
+void encode_quotients(DType element, DType dtype, const void* data, std::int64_t begin,
+                      std::int64_t count, float divisor, std::uint8_t* codes) noexcept {
+  if (element == DType::kFloat8E4M3FN && dtype == DType::kBFloat16) {
+    return encode_e4m3_bf16_quotients(static_cast<const std::uint16_t*>(data) + begin, count,
+                                      divisor, codes);
+  }
+  float values[kFloatRun];
+  for (std::int64_t done = 0; done < count; done += kFloatRun) {
+    const std::int64_t n = std::min(kFloatRun, count - done);
+    load_floats(dtype, data, begin + done, n, values);
+    divide(values, n, divisor);
+    encode_floats(element, values, n, codes + done);
   }
 }
 

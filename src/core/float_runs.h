@@ -43,6 +43,10 @@ float abs_max_rows(DType dtype, const void* data, std::int64_t rows, std::int64_
 void encode_floats(DType element, const float* values, std::int64_t count,
                    std::uint8_t* codes) noexcept;
 
+/// encode_floats of the quotients (rounded to float32) of `count` elements from `begin` by `divisor`.
+void encode_quotients(DType element, DType dtype, const void* data, std::int64_t begin,
+                      std::int64_t count, float divisor, std::uint8_t* codes) noexcept;
+
 /// Codes -> float32, one code a byte.
 void decode_floats(DType element, const std::uint8_t* codes, std::int64_t count,
                    float* out) noexcept;

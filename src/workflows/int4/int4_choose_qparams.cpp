@@ -2,6 +2,7 @@
 #include "workflows/int4/int4_choose_qparams.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <vector>
 
@@ -19,28 +20,61 @@ namespace {
 // Smallest range of a group, so that constant groups keep a finite step.
 constexpr float kMinRange = 1e-6f;
 
+template <bool kHasNan>
 [[gnu::always_inline]] inline std::int8_t code_of(float v, float low, float high,
                                                   std::uint32_t offset) noexcept {
   const float upper = v < low ? low : v;
   const float within = upper > high ? high : upper;
-  return static_cast<std::int8_t>(v == v ? low_bits_of_rounded(within) - offset : 0u);
+  return static_cast<std::int8_t>(!kHasNan || v == v ? low_bits_of_rounded(within) - offset : 0u);
 }
 
+template <bool kHasNan>
+[[gnu::always_inline]] inline void quantize_all_from(const float* w, std::int64_t count, float lo,
+                                                     float s, std::int8_t* codes) noexcept {
+  for (std::int64_t i = 0; i < count; ++i)
+    codes[i] = code_of<kHasNan>((w[i] - lo) / s, 0.0f, 15.0f, 8);
+}
+
+// Codes of the products with the rounded 1 / s in place of the quotients. A product is no further
+// than 2e-6 from the quotient, so their codes agree unless the product is that close to the middle
+// between two codes. Gives whether none is.
+[[gnu::always_inline]] inline bool multiply_all_from(const float* w, std::int64_t count, float lo,
+                                                     float reciprocal,
+                                                     std::int8_t* codes) noexcept {
+  std::int32_t furthest = 0;  // from a code, as bits
+  for (std::int64_t i = 0; i < count; ++i) {
+    float v = (w[i] - lo) * reciprocal;
+    v = v < 0.0f ? 0.0f : v;
+    v = v > 15.0f ? 15.0f : v;
+    const std::int32_t distance =
+        std::bit_cast<std::int32_t>(v - round_half_even(v)) & 0x7fffffff;
+    furthest = distance > furthest ? distance : furthest;
+    codes[i] = static_cast<std::int8_t>(low_bits_of_rounded(v) - 8u);
+  }
+  return std::bit_cast<float>(furthest) < 0.49999f;
+}
+
+// A finite scale leaves no NaN: it is above zero, and both ends are finite too.
 TORCHAO_CPP_VECTOR_CLONES void quantize_from(const float* w, std::int64_t count, float lo, float s,
                                              std::int8_t* codes) noexcept {
-  for (std::int64_t i = 0; i < count; ++i) codes[i] = code_of((w[i] - lo) / s, 0.0f, 15.0f, 8);
+  if (s - s != 0.0f) return quantize_all_from<true>(w, count, lo, s, codes);
+  const float reciprocal = 1.0f / s;
+  const bool agree = count == 32    ? multiply_all_from(w, 32, lo, reciprocal, codes)
+                     : count == 128 ? multiply_all_from(w, 128, lo, reciprocal, codes)
+                                    : multiply_all_from(w, count, lo, reciprocal, codes);
+  if (!agree) quantize_all_from<false>(w, count, lo, s, codes);
 }
 
 TORCHAO_CPP_VECTOR_CLONES void quantize_symmetric(const float* w, std::int64_t count, float s,
                                                   std::int8_t* codes) noexcept {
-  for (std::int64_t i = 0; i < count; ++i) codes[i] = code_of(w[i] / s, -8.0f, 7.0f, 0);
+  for (std::int64_t i = 0; i < count; ++i) codes[i] = code_of<true>(w[i] / s, -8.0f, 7.0f, 0);
 }
 
 TORCHAO_CPP_VECTOR_CLONES void quantize_tinygemm_bf16(const float* w, std::int64_t count, float lo,
                                                       float s, std::int8_t* codes) noexcept {
   for (std::int64_t i = 0; i < count; ++i) {
     const float v = round_to(DType::kBFloat16, w[i] - lo) / s;
-    codes[i] = code_of(round_to(DType::kBFloat16, v), 0.0f, 15.0f, 0);
+    codes[i] = code_of<true>(round_to(DType::kBFloat16, v), 0.0f, 15.0f, 0);
   }
 }
 
@@ -62,6 +96,7 @@ Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm for
   const std::int64_t n = weight.shape()[0];
   const std::int64_t k = weight.shape()[1];
   const std::int64_t columns = k / size;
+  const std::int64_t element_bytes = dtype_size_bytes(dtype);
   const bool is_packed = form == CodeForm::kNibbles;
   Int4Groups out{Tensor::empty(DType::kInt8, {n, is_packed ? k / 2 : k}),
                  Tensor::empty(dtype, {n, columns}), Tensor::empty(dtype, {n, columns})};
@@ -86,6 +121,9 @@ Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm for
       std::int8_t* const to = is_packed ? codes.data() : stored + first * size;
       for (std::int64_t g = 0; g < count; ++g) {
         const auto at = static_cast<std::size_t>(g);
+        // What the next round reads comes while this one computes.
+        for (std::int64_t line = 0; line < size * element_bytes; line += 64)
+          __builtin_prefetch(weight.bytes() + (first + g + at_once) * size * element_bytes + line);
         const StoredScale q = fn(w.data() + g * size, lo[at], hi[at], to + g * size);
         store_float(dtype, scale, first + g, q.scale);
         store_float(dtype, zero_point, first + g, q.zero_point);
@@ -134,7 +172,7 @@ Int4Groups quantize_int4_tinygemm(const Tensor& weight, std::int64_t group_size)
                              quantize_tinygemm_bf16(w, group_size, lo, s, codes);
                            } else {
                              for (std::int64_t i = 0; i < group_size; ++i)
-                               codes[i] = code_of(rnd(rnd(w[i] - lo) / s), 0.0f, 15.0f, 0);
+                               codes[i] = code_of<true>(rnd(rnd(w[i] - lo) / s), 0.0f, 15.0f, 0);
                            }
                            return StoredScale{s, z};
                          });
