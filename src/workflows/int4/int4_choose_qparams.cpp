@@ -35,7 +35,8 @@ template <bool kHasNan>
     codes[i] = code_of<kHasNan>((w[i] - lo) / s, 0.0f, 15.0f, 8);
 }
 
-// Codes of the products with the rounded 1 / s in place of the quotients. A product is no further
+// Codes of the products with the rounded 1 / s in place of the quotients; from the smallest element
+// on, both are 0 to 15 but for roundings, and need no clamping. A product is no further
 // than 2e-6 from the quotient, so their codes agree unless the product is that close to the middle
 // between two codes. Gives whether none is.
 [[gnu::always_inline]] inline bool multiply_all_from(const float* w, std::int64_t count, float lo,
@@ -43,15 +44,12 @@ template <bool kHasNan>
                                                      std::int8_t* codes) noexcept {
   std::int32_t furthest = 0;  // from a code, as bits
   for (std::int64_t i = 0; i < count; ++i) {
-    float v = (w[i] - lo) * reciprocal;
-    v = v < 0.0f ? 0.0f : v;
-    v = v > 15.0f ? 15.0f : v;
-    const std::int32_t distance =
-        std::bit_cast<std::int32_t>(v - round_half_even(v)) & 0x7fffffff;
+    const float v = (w[i] - lo) * reciprocal;
+    const std::int32_t distance = std::bit_cast<std::int32_t>(v - round_half_even(v)) & 0x7fffffff;
     furthest = distance > furthest ? distance : furthest;
     codes[i] = static_cast<std::int8_t>(low_bits_of_rounded(v) - 8u);
   }
-  return std::bit_cast<float>(furthest) < 0.49999f;
+  return furthest < std::bit_cast<std::int32_t>(0.49999f);
 }
 
 // A finite scale leaves no NaN: it is above zero, and both ends are finite too.
