@@ -297,7 +297,7 @@ std::int64_t code_bytes(DType element, std::int64_t count) noexcept {
 void encode_packed(DType element, const float* values, std::int64_t count,
                    std::uint8_t* bytes) noexcept {
   if (element != DType::kFloat4E2M1FNx2) return encode_floats(element, values, count, bytes);
-  std::uint8_t codes[kFloatRun];
+  std::uint8_t codes[kBlockRun];
   encode_floats(element, values, count, codes);
   pack_nibbles(codes, count / 2, bytes);
 }

@@ -70,10 +70,9 @@ float encode_factor(ScaleCalculationMode mode, std::uint8_t exponent, float abs_
   return power_of_two(kExponentBias - std::max<int>(exponent, 1));
 }
 
-std::uint8_t choose_exponent(const MXFormat& format, float abs_max) noexcept {
-  if (format.scaling_mode == ScaleCalculationMode::kRceil) {
-    return rceil_scale(abs_max / max_finite(format.element_dtype));
-  }
+// `largest`: the format's.
+std::uint8_t choose_exponent(const MXFormat& format, float abs_max, float largest) noexcept {
+  if (format.scaling_mode == ScaleCalculationMode::kRceil) return rceil_scale(abs_max / largest);
   if (std::isnan(abs_max)) return kNanExponent;
   const ElementRange range = element_range(format.element_dtype);
   std::uint32_t bits = std::bit_cast<std::uint32_t>(abs_max);
@@ -100,7 +99,7 @@ bool is_mx_element_dtype(DType dtype) noexcept {
 }
 
 MXBlockScale choose_mx_scale(const MXFormat& format, float abs_max, DType dtype) noexcept {
-  const std::uint8_t exponent = choose_exponent(format, abs_max);
+  const std::uint8_t exponent = choose_exponent(format, abs_max, max_finite(format.element_dtype));
   return {exponent, encode_factor(format.scaling_mode, exponent, abs_max),
           decode_factor(exponent, dtype)};
 }
@@ -111,13 +110,15 @@ void quantize_mx(const MXFormat& format, DType dtype, const void* data, std::int
   const std::int64_t blocks = count / size;
   // Blocks that fit into the buffer go through it together.
   const std::int64_t at_once = std::max<std::int64_t>(kFloatRun / size, 1);
+  const float largest = max_finite(format.element_dtype);
   float values[kFloatRun];
   float factors[kFloatRun];
   for (std::int64_t b = 0; b < blocks; b += at_once) {
     const std::int64_t in_run = std::min(at_once, blocks - b);
     block_abs_max(dtype, data, begin + b * size, in_run, size, factors);
+    prefetch_elements(dtype, data, begin + (b + at_once) * size, in_run * size);
     for (std::int64_t i = 0; i < in_run; ++i) {
-      const std::uint8_t exponent = choose_exponent(format, factors[i]);
+      const std::uint8_t exponent = choose_exponent(format, factors[i], largest);
       scales[b + i] = exponent;
       factors[i] = encode_factor(format.scaling_mode, exponent, factors[i]);
     }

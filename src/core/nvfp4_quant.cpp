@@ -17,7 +17,7 @@ constexpr float kMaxScale = 448.0f;
 constexpr float kMinScale = 0x1p-6f;  // the smallest normal e4m3
 
 // Blocks that go through the buffer together.
-constexpr std::int64_t kAtOnce = kFloatRun / kNVFP4BlockSize;
+constexpr std::int64_t kAtOnce = kBlockRun / kNVFP4BlockSize;
 
 // Maxima to scales before they are encoded.
 TORCHAO_CPP_VECTOR_CLONES void choose_scales(float* values, std::int64_t count,
@@ -44,12 +44,13 @@ void quantize_nvfp4(DType dtype, const void* data, std::int64_t begin, std::int6
   // A division by 1 changes nothing.
   const float divisor = per_tensor_scale.value_or(1.0f);
   const std::int64_t blocks = count / kNVFP4BlockSize;
-  float values[kFloatRun];
+  float values[kBlockRun];
   float factors[kAtOnce];
   for (std::int64_t b = 0; b < blocks; b += kAtOnce) {
     const std::int64_t in_run = std::min(kAtOnce, blocks - b);
     const std::int64_t first = b * kNVFP4BlockSize;
     block_abs_max(dtype, data, begin + first, in_run, kNVFP4BlockSize, factors);
+    prefetch_elements(dtype, data, begin + first + kBlockRun, kBlockRun);
     choose_scales(factors, in_run, divisor);
     encode_floats(kScale, factors, in_run, scales + b);
     decode_floats(kScale, scales + b, in_run, factors);
