@@ -3,12 +3,12 @@
 
 #include <fmt/format.h>
 
-#include <bit>
-#include <limits>
+#include <algorithm>
+#include <array>
 #include <vector>
 
 #include "base/parallel.h"
-#include "base/vector_clones.h"
+#include "core/affine_groups.h"
 #include "core/float_formats.h"
 #include "torchao_cpp/error.h"
 
@@ -20,171 +20,6 @@ namespace {
 std::int64_t row_grain(std::int64_t k) noexcept {
   const std::int64_t rows = 65536 / (k > 0 ? k : 1);
   return rows > 0 ? rows : 1;
-}
-
-template <DType kDType>
-float load(const void* data, std::int64_t i) noexcept {
-  return load_float(kDType, data, i);
-}
-
-// Smallest and largest of floats by their bits: but for the sign, floats order like integers, and
-// integers have a vector minimum whatever NaN would do to one of floats.
-template <typename Int>
-struct OrderedEnds {
-  static constexpr int kSignBit = 8 * sizeof(Int) - 1;
-  static constexpr Int kMagnitude = std::numeric_limits<Int>::max();
-
-  // Its own inverse.
-  static Int ordered(Int bits) noexcept {
-    return static_cast<Int>(bits ^ ((bits >> kSignBit) & kMagnitude));
-  }
-
-  [[gnu::always_inline]] void take(const Int* bits, std::int64_t count) noexcept {
-    Int low = kMagnitude;
-    Int high = std::numeric_limits<Int>::min();
-    for (std::int64_t i = 0; i < count; ++i) {
-      const Int v = ordered(bits[i]);
-      low = v < low ? v : low;
-      high = v > high ? v : high;
-    }
-    lo = low;
-    hi = high;
-  }
-  // Beyond the infinities are the NaNs of either sign.
-  bool has_nan(Int infinity) const noexcept {
-    return hi > infinity || lo < ordered(static_cast<Int>(infinity | ~kMagnitude));
-  }
-
-  Int lo = 0;
-  Int hi = 0;
-};
-
-TORCHAO_CPP_VECTOR_CLONES OrderedEnds<std::int16_t> ends_of_16_bits(const std::int16_t* bits,
-                                                                    std::int64_t count) noexcept {
-  OrderedEnds<std::int16_t> ends;
-  ends.take(bits, count);
-  return ends;
-}
-
-TORCHAO_CPP_VECTOR_CLONES OrderedEnds<std::int32_t> ends_of_32_bits(const std::int32_t* bits,
-                                                                    std::int64_t count) noexcept {
-  OrderedEnds<std::int32_t> ends;
-  ends.take(bits, count);
-  return ends;
-}
-
-// torch's amin/amax of both ends at once: a NaN anywhere gives NaN for both. Of zeros of both signs
-// the negative one is the smaller. count > 0.
-template <DType kDType>
-void min_max(const void* data, std::int64_t begin, std::int64_t count, float& lo,
-             float& hi) noexcept {
-  bool has_nan = false;
-  if constexpr (kDType == DType::kFloat32) {
-    const auto ends = ends_of_32_bits(static_cast<const std::int32_t*>(data) + begin, count);
-    has_nan = ends.has_nan(0x7f800000);
-    lo = std::bit_cast<float>(ends.ordered(ends.lo));
-    hi = std::bit_cast<float>(ends.ordered(ends.hi));
-  } else {
-    const auto ends = ends_of_16_bits(static_cast<const std::int16_t*>(data) + begin, count);
-    has_nan = ends.has_nan(kDType == DType::kBFloat16 ? 0x7f80 : 0x7c00);
-    const std::int16_t both[2] = {ends.ordered(ends.lo), ends.ordered(ends.hi)};
-    lo = load_float(kDType, both, 0);
-    hi = load_float(kDType, both, 1);
-  }
-  if (has_nan) lo = hi = std::numeric_limits<float>::quiet_NaN();
-}
-
-// Minimum and maximum that keep a NaN of either side, as torch.min/max of two tensors do.
-float nan_min(float a, float b) noexcept { return a != a ? a : (b != b ? b : (b < a ? b : a)); }
-float nan_max(float a, float b) noexcept { return a != a ? a : (b != b ? b : (b > a ? b : a)); }
-
-struct Choice {
-  MappingType mapping;
-  QuantRange range;
-  DType dtype;
-  float eps;
-};
-
-BlockQParams choose_one(const Choice& c, float amin, float amax) noexcept {
-  const auto rnd = [&c](float v) { return round_to(c.dtype, v); };
-  const float lo = nan_min(amin, 0.0f);
-  const float hi = nan_max(amax, 0.0f);
-  const float qmin = static_cast<float>(c.range.min);
-  const float qmax = static_cast<float>(c.range.max);
-  float scale = 0.0f;
-  switch (c.mapping) {
-    case MappingType::kSymmetric:
-      scale = rnd(nan_max(-lo, hi) / ((qmax - qmin) / 2.0f));
-      break;
-    case MappingType::kSymmetricNoClippingErr: {
-      const float from_lo = rnd(lo / qmin);
-      const float from_hi = rnd(hi / qmax);
-      scale = from_lo > from_hi ? from_lo : from_hi;
-      break;
-    }
-    case MappingType::kAsymmetric:
-      scale = rnd(rnd(hi - lo) / (qmax - qmin));
-      break;
-  }
-  scale = scale < c.eps ? c.eps : scale;
-  if (c.mapping != MappingType::kAsymmetric) return {scale, 0};
-  float zp = rnd(qmin - std::nearbyint(rnd(lo / scale)));
-  zp = zp < qmin ? qmin : (zp > qmax ? qmax : zp);
-  return {scale, zp == zp ? static_cast<std::int8_t>(zp) : std::int8_t{0}};
-}
-
-template <DType kWeight, DType kProduct>
-[[gnu::always_inline]] inline void quantize_values(const void* weight, std::int64_t begin,
-                                                   std::int64_t count, float reciprocal, float zp,
-                                                   QuantRange range, std::int8_t* out) noexcept {
-  const float qmin = static_cast<float>(range.min);
-  const float qmax = static_cast<float>(range.max);
-  for (std::int64_t i = 0; i < count; ++i) {
-    float v = round_to(kProduct, load<kWeight>(weight, begin + i) * reciprocal);
-    // Far outside every code range either way, and inside the range of round_half_even.
-    v = v < -1024.0f ? -1024.0f : v;
-    v = v > 1024.0f ? 1024.0f : v;
-    v = round_to(kProduct, round_half_even(v) + zp);
-    v = v < qmin ? qmin : v;
-    v = v > qmax ? qmax : v;
-    v = v == v ? v : 0.0f;
-    out[i] = static_cast<std::int8_t>(static_cast<int>(v));
-  }
-}
-
-TORCHAO_CPP_VECTOR_CLONES void quantize_bf16(const void* weight, std::int64_t begin,
-                                             std::int64_t count, float reciprocal, float zp,
-                                             QuantRange range, std::int8_t* out) noexcept {
-  quantize_values<DType::kBFloat16, DType::kBFloat16>(weight, begin, count, reciprocal, zp, range,
-                                                      out);
-}
-
-TORCHAO_CPP_VECTOR_CLONES void quantize_bf16_by_f32(const void* weight, std::int64_t begin,
-                                                    std::int64_t count, float reciprocal, float zp,
-                                                    QuantRange range, std::int8_t* out) noexcept {
-  quantize_values<DType::kBFloat16, DType::kFloat32>(weight, begin, count, reciprocal, zp, range,
-                                                     out);
-}
-
-TORCHAO_CPP_VECTOR_CLONES void quantize_f32(const void* weight, std::int64_t begin,
-                                            std::int64_t count, float reciprocal, float zp,
-                                            QuantRange range, std::int8_t* out) noexcept {
-  quantize_values<DType::kFloat32, DType::kFloat32>(weight, begin, count, reciprocal, zp, range,
-                                                    out);
-}
-
-template <DType kWeight, DType kProduct>
-void quantize_run(const void* weight, std::int64_t begin, std::int64_t count, float reciprocal,
-                  float zp, QuantRange range, std::int8_t* out) noexcept {
-  if constexpr (kWeight == DType::kBFloat16 && kProduct == DType::kBFloat16) {
-    quantize_bf16(weight, begin, count, reciprocal, zp, range, out);
-  } else if constexpr (kWeight == DType::kBFloat16) {
-    quantize_bf16_by_f32(weight, begin, count, reciprocal, zp, range, out);
-  } else if constexpr (kWeight == DType::kFloat32) {
-    quantize_f32(weight, begin, count, reciprocal, zp, range, out);
-  } else {
-    quantize_values<kWeight, kProduct>(weight, begin, count, reciprocal, zp, range, out);
-  }
 }
 
 float load_zero_point(const Tensor& zero_point, std::int64_t i) noexcept {
@@ -252,18 +87,16 @@ AffineQParams choose_qparams_affine(const Tensor& weight, const BlockSize& block
   // order.
   std::vector<float> lows(static_cast<std::size_t>(n * columns));
   std::vector<float> highs(lows.size());
-  for_dtype(dtype, [&]<DType kDType>() {
-    parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
-      for (std::int64_t i = begin * columns; i < end * columns; ++i) {
-        min_max<kDType>(weight.bytes(), i * block[1], block[1], lows[static_cast<std::size_t>(i)],
-                        highs[static_cast<std::size_t>(i)]);
-      }
-    });
+  parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
+    const std::int64_t first = begin * columns;
+    group_min_max(dtype, weight.bytes(), first * block[1], (end - begin) * columns, block[1],
+                  lows.data() + first, highs.data() + first);
   });
   const std::int64_t rows = n / block[0];
   AffineQParams out{Tensor::empty(dtype, {rows, columns}),
                     Tensor::empty(DType::kInt8, {rows, columns})};
-  const Choice choice{mapping, range, dtype, round_to(dtype, eps.value_or(smallest_normal(dtype)))};
+  const ScaleChoice choice{mapping, range, dtype,
+                           round_to(dtype, eps.value_or(smallest_normal(dtype)))};
   std::byte* scale = out.scale.mutable_bytes();
   auto* zero_point = out.zero_point.mutable_data<std::int8_t>();
   parallel_for(rows, row_grain(columns * block[0]), [&](std::int64_t begin, std::int64_t end) {
@@ -275,9 +108,9 @@ AffineQParams choose_qparams_affine(const Tensor& weight, const BlockSize& block
         lo = nan_min(lo, lows[static_cast<std::size_t>(first + r * columns)]);
         hi = nan_max(hi, highs[static_cast<std::size_t>(first + r * columns)]);
       }
-      const BlockQParams q = choose_one(choice, lo, hi);
-      store_float(dtype, scale, i, q.scale);
-      zero_point[i] = q.zero_point;
+      float s = 0.0f;
+      choose_scales(choice, &lo, &hi, 1, &s, zero_point + i);
+      store_float(dtype, scale, i, s);
     }
   });
   return out;
@@ -290,26 +123,72 @@ Tensor quantize_affine(const Tensor& weight, const BlockSize& block, const Tenso
   const std::int64_t columns = k / block[1];
   Tensor qdata = Tensor::empty(DType::kInt8, {n, k});
   auto* out = qdata.mutable_data<std::int8_t>();
-  const DType product = promote_float(weight.dtype(), scale.dtype());
-  const auto rows = [&]<DType kWeight, DType kProduct>(std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin * columns; i < end * columns; ++i) {
-      const std::int64_t b = i / columns / block[0] * columns + i % columns;
-      const float reciprocal =
-          round_to(scale.dtype(), 1.0f / load_float(scale.dtype(), scale.bytes(), b));
-      quantize_run<kWeight, kProduct>(weight.bytes(), i * block[1], block[1], reciprocal,
-                                      load_zero_point(zero_point, b), range, out + i * block[1]);
-    }
-  };
-  for_dtype(weight.dtype(), [&]<DType kWeight>() {
-    parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
-      if (product == kWeight) {
-        rows.template operator()<kWeight, kWeight>(begin, end);
-      } else {
-        rows.template operator()<kWeight, DType::kFloat32>(begin, end);
+  const bool product_is_float32 = promote_float(weight.dtype(), scale.dtype()) != weight.dtype();
+  parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
+    std::array<float, kGroupRun> reciprocal;
+    std::array<std::int8_t, kGroupRun> zeros;
+    for (std::int64_t row = begin; row < end; ++row) {
+      for (std::int64_t c = 0; c < columns; c += kGroupRun) {
+        const std::int64_t count = std::min(kGroupRun, columns - c);
+        const std::int64_t first = row / block[0] * columns + c;
+        for (std::int64_t g = 0; g < count; ++g) {
+          const auto at = static_cast<std::size_t>(g);
+          reciprocal[at] = reciprocal_of_scale(scale.dtype(),
+                                               load_float(scale.dtype(), scale.bytes(), first + g));
+          zeros[at] = static_cast<std::int8_t>(load_zero_point(zero_point, first + g));
+        }
+        const std::int64_t at = row * k + c * block[1];
+        quantize_groups(weight.dtype(),
+                        {weight.bytes(), at, count, block[1], reciprocal.data(), zeros.data(),
+                         nullptr, range, out + at},
+                        product_is_float32);
       }
-    });
+    }
   });
   return qdata;
+}
+
+AffineQuantized quantize_affine_weight(const Tensor& weight, const BlockSize& block,
+                                       MappingType mapping, QuantRange range, DType scale_dtype,
+                                       std::optional<float> eps) {
+  if (block[0] != 1) {
+    AffineQParams q = choose_qparams_affine(weight, block, mapping, range, eps);
+    q.scale = q.scale.to(scale_dtype);
+    Tensor qdata = quantize_affine(weight, block, q.scale, q.zero_point, range);
+    return {std::move(qdata), std::move(q.scale), std::move(q.zero_point)};
+  }
+  const DType dtype = weight.dtype();
+  const std::int64_t n = weight.shape()[0];
+  const std::int64_t k = weight.shape()[1];
+  const std::int64_t size = block[1];
+  const std::int64_t columns = k / size;
+  AffineQuantized out{Tensor::empty(DType::kInt8, {n, k}), Tensor::empty(scale_dtype, {n, columns}),
+                      Tensor::empty(DType::kInt8, {n, columns})};
+  auto* codes = out.qdata.mutable_data<std::int8_t>();
+  std::byte* scales = out.scale.mutable_bytes();
+  auto* zero_points = out.zero_point.mutable_data<std::int8_t>();
+  const ScaleChoice choice{mapping, range, dtype,
+                           round_to(dtype, eps.value_or(smallest_normal(dtype)))};
+  const bool product_is_float32 = promote_float(dtype, scale_dtype) != dtype;
+  const std::int64_t at_once = groups_at_once(size);
+  parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
+    std::array<float, kGroupRun> lo;
+    std::array<float, kGroupRun> hi;
+    std::array<float, kGroupRun> values;  // scales, then their reciprocals
+    std::array<bool, kGroupRun> has_nan;
+    for (std::int64_t first = begin * columns; first < end * columns; first += at_once) {
+      const std::int64_t count = std::min(at_once, end * columns - first);
+      group_min_max(dtype, weight.bytes(), first * size, count, size, lo.data(), hi.data());
+      choose_scales(choice, lo.data(), hi.data(), count, values.data(), zero_points + first);
+      store_scales(scale_dtype, {lo.data(), hi.data(), count, values.data(), has_nan.data()},
+                   scales, first);
+      quantize_groups(dtype,
+                      {weight.bytes(), first * size, count, size, values.data(),
+                       zero_points + first, has_nan.data(), range, codes + first * size},
+                      product_is_float32);
+    }
+  });
+  return out;
 }
 
 Tensor dequantize_affine(const Tensor& qdata, const BlockSize& block, const Tensor& scale,
@@ -339,26 +218,23 @@ Tensor dequantize_affine(const Tensor& qdata, const BlockSize& block, const Tens
 
 void block_min_max(DType dtype, const void* data, std::int64_t begin, std::int64_t count, float& lo,
                    float& hi) noexcept {
-  for_dtype(dtype, [&]<DType kDType>() { min_max<kDType>(data, begin, count, lo, hi); });
+  group_min_max(dtype, data, begin, 1, count, &lo, &hi);
 }
 
 BlockQParams choose_block_qparams(DType dtype, MappingType mapping, QuantRange range, float eps,
                                   float amin, float amax) noexcept {
-  return choose_one({mapping, range, dtype, eps}, amin, amax);
+  BlockQParams q;
+  choose_scales({mapping, range, dtype, eps}, &amin, &amax, 1, &q.scale, &q.zero_point);
+  return q;
 }
 
 void quantize_block_affine(DType dtype, const void* data, std::int64_t begin, std::int64_t count,
                            DType scale_dtype, const BlockQParams& qparams, QuantRange range,
                            std::int8_t* out) noexcept {
-  const float reciprocal = round_to(scale_dtype, 1.0f / qparams.scale);
-  const float zero_point = static_cast<float>(qparams.zero_point);
-  for_dtype(dtype, [&]<DType kDType>() {
-    if (scale_dtype == kDType) {
-      quantize_run<kDType, kDType>(data, begin, count, reciprocal, zero_point, range, out);
-    } else {
-      quantize_run<kDType, DType::kFloat32>(data, begin, count, reciprocal, zero_point, range, out);
-    }
-  });
+  const float reciprocal = reciprocal_of_scale(scale_dtype, qparams.scale);
+  quantize_groups(dtype,
+                  {data, begin, 1, count, &reciprocal, &qparams.zero_point, nullptr, range, out},
+                  promote_float(dtype, scale_dtype) != dtype);
 }
 
 bool is_all_zero(const Tensor& tensor) noexcept {

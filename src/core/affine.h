@@ -2,6 +2,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <optional>
 #include <string_view>
@@ -63,6 +64,19 @@ AffineQParams choose_qparams_affine(const Tensor& weight, const BlockSize& block
 Tensor quantize_affine(const Tensor& weight, const BlockSize& block, const Tensor& scale,
                        const Tensor& zero_point, QuantRange range);
 
+/// What choose_qparams_affine and quantize_affine give, codes int8 [N, K], in one pass over memory.
+struct AffineQuantized {
+  Tensor qdata;
+  Tensor scale;
+  Tensor zero_point;
+};
+
+/// Both at once. The scales are chosen in the weight's dtype and stored as `scale_dtype`; the codes
+/// follow from the stored ones.
+AffineQuantized quantize_affine_weight(const Tensor& weight, const BlockSize& block,
+                                       MappingType mapping, QuantRange range, DType scale_dtype,
+                                       std::optional<float> eps = std::nullopt);
+
 /// (q - zero_point) * scale as `output_dtype` [N, K]. `qdata` int8; `zero_point` int8, a float
 /// dtype, or undefined (0); `scale` any float dtype: the product is formed in the promotion of
 /// scale and output dtype and rounded once.
@@ -78,6 +92,10 @@ struct BlockQParams {
 /// Smallest and largest of `count` elements from `begin`; NaN for both when there is one.
 void block_min_max(DType dtype, const void* data, std::int64_t begin, std::int64_t count, float& lo,
                    float& hi) noexcept;
+
+/// block_min_max of `groups` neighbouring groups of `size` elements.
+void group_min_max(DType dtype, const void* data, std::int64_t begin, std::int64_t groups,
+                   std::int64_t size, float* lo, float* hi) noexcept;
 
 /// choose_qparams_affine for one block of `dtype` with these ends. `eps` must be a value of
 /// `dtype`.
@@ -97,6 +115,12 @@ constexpr DType promote_float(DType a, DType b) noexcept { return a == b ? a : D
 inline float round_half_even(float v) noexcept {
   constexpr float kPush = 12582912.0f;  // 1.5 * 2^23
   return (v + kPush) - kPush;
+}
+
+/// The low bits of rint(v) in two's complement, for |v| <= 2^22; anything for NaN. Its lowest byte
+/// is the int8 code where v is within int8.
+inline std::uint32_t low_bits_of_rounded(float v) noexcept {
+  return std::bit_cast<std::uint32_t>(v + 12582912.0f);  // 1.5 * 2^23, whose low bits are 0
 }
 
 /// clamp(round(v), lo, hi) for bounds within 16 of zero. Clamping first changes nothing and keeps v

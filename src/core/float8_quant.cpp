@@ -25,13 +25,7 @@ float Float8Scale::operator()(float abs_max) const noexcept {
 
 void quantize_float8(DType dtype, const void* data, std::int64_t begin, std::int64_t count,
                      float scale, DType float8_dtype, std::uint8_t* codes) noexcept {
-  float values[kFloatRun];
-  for (std::int64_t done = 0; done < count; done += kFloatRun) {
-    const std::int64_t n = std::min(kFloatRun, count - done);
-    load_floats(dtype, data, begin + done, n, values);
-    for (std::int64_t i = 0; i < n; ++i) values[i] = values[i] / scale;
-    encode_floats(float8_dtype, values, n, codes + done);
-  }
+  encode_quotients(float8_dtype, dtype, data, begin, count, scale, codes);
 }
 
 Float8Quantized quantize_float8_weight(const Tensor& weight, const BlockSize& block,
@@ -47,6 +41,16 @@ Float8Quantized quantize_float8_weight(const Tensor& weight, const BlockSize& bl
   auto* scales = out.scale.mutable_data<float>();
   const void* data = weight.bytes();
   const DType dtype = weight.dtype();
+  if (bn == 1) {  // A block lies in one row, and in the cache when it is encoded.
+    parallel_for(n, row_grain(k), [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t b = begin * columns; b < end * columns; ++b) {
+        scales[b] = choose_scale(abs_max(dtype, data, b * bk, bk));
+        quantize_float8(dtype, data, b * bk, bk, scales[b], choose_scale.float8_dtype,
+                        codes + b * bk);
+      }
+    });
+    return out;
+  }
   // One block of all the rows (PerTensor) leaves nothing to share out here, so its maximum is found
   // in parallel.
   const bool is_one_block = bn == n && columns == 1;

@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <array>
 #include <bit>
-#include <cmath>
+#include <limits>
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 #include "core/float_formats.h"
 
 namespace torchao_cpp {
@@ -22,46 +23,148 @@ template <int kExponentBits, int kMantissaBits, int kBias, std::uint32_t kNan>
 struct Encoder {
   static constexpr int kSignShift = 31 - kExponentBits - kMantissaBits;
 
-  /// Magnitude code of 0 <= a <= max finite, to nearest even.
-  static std::uint32_t magnitude(float a) noexcept {
+  /// Magnitude code of the float with these bits, 0 <= it <= max finite, to nearest even. Signed:
+  /// the instruction sets order signed integers. No choice between the two ways: of each taken at
+  /// the smallest normal number, where they meet, one adds nothing.
+  [[gnu::always_inline]] static std::int32_t magnitude(std::int32_t bits) noexcept {
     constexpr int kDrop = 23 - kMantissaBits;
-    constexpr std::uint32_t kRebias = static_cast<std::uint32_t>(127 - kBias) << kMantissaBits;
-    const std::uint32_t bits = std::bit_cast<std::uint32_t>(a);
-    const std::uint32_t normal =
-        ((bits + ((1u << (kDrop - 1)) - 1) + ((bits >> kDrop) & 1u)) >> kDrop) - kRebias;
+    constexpr std::int32_t kRebias = (127 - kBias) << kMantissaBits;
+    constexpr std::int32_t kMinNormal = std::bit_cast<std::int32_t>(power_of_two(1 - kBias));
+    const std::int32_t above = bits > kMinNormal ? bits : kMinNormal;
+    const std::int32_t normal =
+        ((above + ((1 << (kDrop - 1)) - 1) + ((above >> kDrop) & 1)) >> kDrop) - kRebias;
     // The last bit of a float near kPush is one step of the subnormals, so the addition rounds to
     // whole steps.
     constexpr float kPush = power_of_two(1 - kBias - kMantissaBits + 23);
-    const std::uint32_t subnormal =
-        std::bit_cast<std::uint32_t>(a + kPush) - std::bit_cast<std::uint32_t>(kPush);
-    constexpr float kMinNormal = power_of_two(1 - kBias);
-    return a < kMinNormal ? subnormal : normal;
+    const std::int32_t below = bits < kMinNormal ? bits : kMinNormal;
+    const std::int32_t steps = std::bit_cast<std::int32_t>(std::bit_cast<float>(below) + kPush) -
+                               std::bit_cast<std::int32_t>(kPush);
+    return normal + steps - (1 << kMantissaBits);
   }
 
-  static void run(const float* values, std::int64_t count, float max,
-                  std::uint8_t* codes) noexcept {
-    for (std::int64_t i = 0; i < count; ++i) {
-      const std::uint32_t bits = std::bit_cast<std::uint32_t>(values[i]);
-      const float a = std::bit_cast<float>(bits & 0x7fffffffu);
-      const std::uint32_t finite = magnitude(a > max ? max : a);
-      const std::uint32_t code = a == a ? finite : kNan;
-      codes[i] = static_cast<std::uint8_t>(code | ((bits & 0x80000000u) >> kSignShift));
-    }
+  [[gnu::always_inline]] static std::uint8_t code(float value, float max) noexcept {
+    const std::int32_t bits = std::bit_cast<std::int32_t>(value);
+    const std::int32_t a = bits & 0x7fffffff;
+    const std::int32_t most = std::bit_cast<std::int32_t>(max);
+    const std::int32_t finite = magnitude(a < most ? a : most);
+    const std::int32_t unsigned_code = a > 0x7f800000 ? static_cast<std::int32_t>(kNan) : finite;
+    return static_cast<std::uint8_t>(
+        unsigned_code |
+        static_cast<std::int32_t>((static_cast<std::uint32_t>(bits) & 0x80000000u) >> kSignShift));
+  }
+
+  [[gnu::always_inline]] static void run(const float* values, std::int64_t count, float max,
+                                         std::uint8_t* codes) noexcept {
+    for (std::int64_t i = 0; i < count; ++i) codes[i] = code(values[i], max);
   }
 };
 
-template <typename Bits, std::uint32_t kMask>
-std::uint32_t max_magnitude_bits(const void* data, std::int64_t begin,
-                                 std::int64_t count) noexcept {
-  using Signed = std::make_signed_t<Bits>;
-  const Bits* values = static_cast<const Bits*>(data) + begin;
-  // Without the sign bit, floats order like integers and NaN is above infinity.
-  Signed best = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    const Signed magnitude = static_cast<Signed>(values[i] & kMask);
-    best = magnitude > best ? magnitude : best;
+TORCHAO_CPP_VECTOR_CLONES void encode_e4m3(const float* values, std::int64_t count,
+                                           std::uint8_t* codes) noexcept {
+  Encoder<4, 3, 7, 0x7f>::run(values, count, 448.0f, codes);
+}
+
+// Divides on the way: the divider works while codes are formed.
+TORCHAO_CPP_VECTOR_CLONES void encode_e4m3_bf16_quotients(const std::uint16_t* values,
+                                                          std::int64_t count, float divisor,
+                                                          std::uint8_t* codes) noexcept {
+  for (std::int64_t i = 0; i < count; ++i)
+    codes[i] = Encoder<4, 3, 7, 0x7f>::code(bf16_to_f32(values[i]) / divisor, 448.0f);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void divide(float* values, std::int64_t count, float divisor) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) values[i] /= divisor;
+}
+
+TORCHAO_CPP_VECTOR_CLONES void encode_e5m2(const float* values, std::int64_t count,
+                                           std::uint8_t* codes) noexcept {
+  Encoder<5, 2, 15, 0x7f>::run(values, count, 57344.0f, codes);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void encode_e2m3(const float* values, std::int64_t count,
+                                           std::uint8_t* codes) noexcept {
+  Encoder<2, 3, 1, 12>::run(values, count, 7.5f, codes);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void encode_e3m2(const float* values, std::int64_t count,
+                                           std::uint8_t* codes) noexcept {
+  Encoder<3, 2, 3, 14>::run(values, count, 28.0f, codes);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void encode_e2m1(const float* values, std::int64_t count,
+                                           std::uint8_t* codes) noexcept {
+  Encoder<2, 1, 1, 3>::run(values, count, 6.0f, codes);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void pack_nibbles(const std::uint8_t* codes, std::int64_t bytes,
+                                            std::uint8_t* packed) noexcept {
+  for (std::int64_t i = 0; i < bytes; ++i)
+    packed[i] = static_cast<std::uint8_t>(codes[2 * i] | (codes[2 * i + 1] << 4));
+}
+
+// Calls fn(size) with the usual block sizes as constants: their loops need no rests.
+template <typename F>
+[[gnu::always_inline]] inline void with_block_size(std::int64_t size, const F& fn) noexcept {
+  switch (size) {
+    case 16:
+      return fn(std::int64_t{16});
+    case 32:
+      return fn(std::int64_t{32});
+    case 128:
+      return fn(std::int64_t{128});
+    default:
+      return fn(size);
   }
-  return static_cast<std::uint32_t>(best);
+}
+
+// Without the sign bit, floats order like integers and NaN is above infinity.
+template <typename Signed>
+[[gnu::always_inline]] inline void max_magnitudes(const Signed* values, std::int64_t blocks,
+                                                  std::int64_t size, Signed* out) noexcept {
+  constexpr Signed kMask = std::numeric_limits<Signed>::max();
+  for (std::int64_t b = 0; b < blocks; ++b) {
+    Signed best = 0;
+    for (std::int64_t i = b * size; i < (b + 1) * size; ++i) {
+      const Signed magnitude = static_cast<Signed>(values[i] & kMask);
+      best = magnitude > best ? magnitude : best;
+    }
+    out[b] = best;
+  }
+}
+
+TORCHAO_CPP_VECTOR_CLONES void max_magnitudes_16(const std::int16_t* values, std::int64_t blocks,
+                                                 std::int64_t size, std::int16_t* out) noexcept {
+  with_block_size(
+      size, [=](std::int64_t count)
+                __attribute__((always_inline)) { max_magnitudes(values, blocks, count, out); });
+}
+
+TORCHAO_CPP_VECTOR_CLONES void max_magnitudes_32(const std::int32_t* values, std::int64_t blocks,
+                                                 std::int64_t size, std::int32_t* out) noexcept {
+  with_block_size(
+      size, [=](std::int64_t count)
+                __attribute__((always_inline)) { max_magnitudes(values, blocks, count, out); });
+}
+
+TORCHAO_CPP_VECTOR_CLONES void load_bf16(const std::uint16_t* values, std::int64_t count,
+                                         float* out) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = bf16_to_f32(values[i]);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void store_bf16(const float* values, std::int64_t count,
+                                          std::uint16_t* out) noexcept {
+  for (std::int64_t i = 0; i < count; ++i) out[i] = f32_to_bf16(values[i]);
+}
+
+TORCHAO_CPP_VECTOR_CLONES void multiply(const float* factors, std::int64_t blocks,
+                                        std::int64_t size, float* values) noexcept {
+  with_block_size(
+      size, [=](std::int64_t count) __attribute__((always_inline)) {
+        for (std::int64_t b = 0; b < blocks; ++b) {
+          const float factor = factors[b];
+          for (std::int64_t i = b * count; i < (b + 1) * count; ++i) values[i] *= factor;
+        }
+      });
 }
 
 }  // namespace
@@ -70,8 +173,7 @@ void load_floats(DType dtype, const void* data, std::int64_t begin, std::int64_t
                  float* out) noexcept {
   switch (dtype) {
     case DType::kBFloat16:
-      for (std::int64_t i = 0; i < count; ++i)
-        out[i] = load_float(DType::kBFloat16, data, begin + i);
+      load_bf16(static_cast<const std::uint16_t*>(data) + begin, count, out);
       break;
     case DType::kFloat16:
       for (std::int64_t i = 0; i < count; ++i)
@@ -86,8 +188,7 @@ void store_floats(DType dtype, void* data, std::int64_t begin, std::int64_t coun
                   const float* values) noexcept {
   switch (dtype) {
     case DType::kBFloat16:
-      for (std::int64_t i = 0; i < count; ++i)
-        store_float(DType::kBFloat16, data, begin + i, values[i]);
+      store_bf16(values, count, static_cast<std::uint16_t*>(data) + begin);
       break;
     case DType::kFloat16:
       for (std::int64_t i = 0; i < count; ++i)
@@ -98,18 +199,34 @@ void store_floats(DType dtype, void* data, std::int64_t begin, std::int64_t coun
   }
 }
 
-float abs_max(DType dtype, const void* data, std::int64_t begin, std::int64_t count) noexcept {
-  switch (dtype) {
-    case DType::kBFloat16:
-      return bf16_to_f32(static_cast<std::uint16_t>(
-          max_magnitude_bits<std::uint16_t, 0x7fffu>(data, begin, count)));
-    case DType::kFloat16:
-      return f16_to_f32(static_cast<std::uint16_t>(
-          max_magnitude_bits<std::uint16_t, 0x7fffu>(data, begin, count)));
-    default:
-      return std::bit_cast<float>(
-          max_magnitude_bits<std::uint32_t, 0x7fffffffu>(data, begin, count));
+void multiply_blocks(const float* factors, std::int64_t blocks, std::int64_t size,
+                     float* values) noexcept {
+  multiply(factors, blocks, size, values);
+}
+
+void block_abs_max(DType dtype, const void* data, std::int64_t begin, std::int64_t blocks,
+                   std::int64_t size, float* out) noexcept {
+  constexpr std::int64_t kAtOnce = 64;
+  std::array<std::int16_t, kAtOnce> halves;
+  std::array<std::int32_t, kAtOnce> words;
+  for (std::int64_t b = 0; b < blocks; b += kAtOnce) {
+    const std::int64_t count = std::min(kAtOnce, blocks - b);
+    const std::int64_t first = begin + b * size;
+    if (dtype == DType::kFloat32) {
+      max_magnitudes_32(static_cast<const std::int32_t*>(data) + first, count, size, words.data());
+      for (std::int64_t i = 0; i < count; ++i)
+        out[b + i] = std::bit_cast<float>(words[static_cast<std::size_t>(i)]);
+    } else {
+      max_magnitudes_16(static_cast<const std::int16_t*>(data) + first, count, size, halves.data());
+      load_floats(dtype, halves.data(), 0, count, out + b);
+    }
   }
+}
+
+float abs_max(DType dtype, const void* data, std::int64_t begin, std::int64_t count) noexcept {
+  float result = 0.0f;
+  block_abs_max(dtype, data, begin, 1, count, &result);
+  return result;
 }
 
 float abs_max_rows(DType dtype, const void* data, std::int64_t rows, std::int64_t columns,
@@ -138,18 +255,32 @@ float abs_max_rows(DType dtype, const void* data, std::int64_t rows, std::int64_
 
 void encode_floats(DType element, const float* values, std::int64_t count,
                    std::uint8_t* codes) noexcept {
-  const float max = max_finite(element);
   switch (element) {
     case DType::kFloat8E5M2:
-      return Encoder<5, 2, 15, 0x7f>::run(values, count, max, codes);
+      return encode_e5m2(values, count, codes);
     case DType::kFloat6E2M3:
-      return Encoder<2, 3, 1, 12>::run(values, count, max, codes);
+      return encode_e2m3(values, count, codes);
     case DType::kFloat6E3M2:
-      return Encoder<3, 2, 3, 14>::run(values, count, max, codes);
+      return encode_e3m2(values, count, codes);
     case DType::kFloat4E2M1FNx2:
-      return Encoder<2, 1, 1, 3>::run(values, count, max, codes);
+      return encode_e2m1(values, count, codes);
     default:
-      return Encoder<4, 3, 7, 0x7f>::run(values, count, max, codes);
+      return encode_e4m3(values, count, codes);
+  }
+}
+
+void encode_quotients(DType element, DType dtype, const void* data, std::int64_t begin,
+                      std::int64_t count, float divisor, std::uint8_t* codes) noexcept {
+  if (element == DType::kFloat8E4M3FN && dtype == DType::kBFloat16) {
+    return encode_e4m3_bf16_quotients(static_cast<const std::uint16_t*>(data) + begin, count,
+                                      divisor, codes);
+  }
+  float values[kFloatRun];
+  for (std::int64_t done = 0; done < count; done += kFloatRun) {
+    const std::int64_t n = std::min(kFloatRun, count - done);
+    load_floats(dtype, data, begin + done, n, values);
+    divide(values, n, divisor);
+    encode_floats(element, values, n, codes + done);
   }
 }
 
@@ -166,11 +297,9 @@ std::int64_t code_bytes(DType element, std::int64_t count) noexcept {
 void encode_packed(DType element, const float* values, std::int64_t count,
                    std::uint8_t* bytes) noexcept {
   if (element != DType::kFloat4E2M1FNx2) return encode_floats(element, values, count, bytes);
-  std::uint8_t codes[kFloatRun];
+  std::uint8_t codes[kBlockRun];
   encode_floats(element, values, count, codes);
-  for (std::int64_t i = 0; i < count / 2; ++i) {
-    bytes[i] = static_cast<std::uint8_t>(codes[2 * i] | (codes[2 * i + 1] << 4));
-  }
+  pack_nibbles(codes, count / 2, bytes);
 }
 
 void decode_packed(DType element, const std::uint8_t* bytes, std::int64_t count,

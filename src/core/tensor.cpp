@@ -34,6 +34,21 @@ std::shared_ptr<std::byte> allocate(std::int64_t bytes, bool is_sparse) {
   return {memory, [](std::byte* p) { ::operator delete(p, std::align_val_t{kAlignment}); }};
 }
 
+// In tiles, so that the lines of both sides are used up while they are in the cache.
+template <typename T>
+void transpose(const T* from, std::int64_t rows, std::int64_t columns, T* to) noexcept {
+  constexpr std::int64_t kTile = 32;
+  for (std::int64_t r = 0; r < rows; r += kTile) {
+    const std::int64_t row_end = std::min(r + kTile, rows);
+    for (std::int64_t c = 0; c < columns; c += kTile) {
+      const std::int64_t column_end = std::min(c + kTile, columns);
+      for (std::int64_t j = c; j < column_end; ++j) {
+        for (std::int64_t i = r; i < row_end; ++i) to[j * rows + i] = from[i * columns + j];
+      }
+    }
+  }
+}
+
 // Whether read-only parts follow each other in memory without a gap, as in a mapped file.
 bool lie_in_a_row(std::span<const Tensor> parts) noexcept {
   const std::byte* at = parts[0].bytes();
@@ -198,13 +213,23 @@ Tensor Tensor::transposed() const {
   if (dim() != 2) throw ShapeError(fmt::format("transpose of shape {}; expected 2 dimensions", shape_to_string(shape_)));
   const std::int64_t rows = shape_[0];
   const std::int64_t columns = shape_[1];
-  const std::int64_t element = dtype_size_bytes(dtype_);
   Tensor t = empty(dtype_, {columns, rows});
-  for (std::int64_t r = 0; r < rows; ++r) {
-    for (std::int64_t c = 0; c < columns; ++c) {
-      std::memcpy(t.data_ + (c * rows + r) * element, data_ + (r * columns + c) * element,
-                  static_cast<std::size_t>(element));
-    }
+  switch (dtype_size_bytes(dtype_)) {
+    case 1:
+      transpose(reinterpret_cast<const std::uint8_t*>(data_), rows, columns,
+                reinterpret_cast<std::uint8_t*>(t.data_));
+      break;
+    case 2:
+      transpose(reinterpret_cast<const std::uint16_t*>(data_), rows, columns,
+                reinterpret_cast<std::uint16_t*>(t.data_));
+      break;
+    case 4:
+      transpose(reinterpret_cast<const std::uint32_t*>(data_), rows, columns,
+                reinterpret_cast<std::uint32_t*>(t.data_));
+      break;
+    default:
+      transpose(reinterpret_cast<const std::uint64_t*>(data_), rows, columns,
+                reinterpret_cast<std::uint64_t*>(t.data_));
   }
   return t;
 }

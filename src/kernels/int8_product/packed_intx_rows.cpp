@@ -7,6 +7,7 @@
 #include <atomic>
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 #include "core/float_formats.h"
 #include "core/float_runs.h"
 #include "kernels/code_planes.h"
@@ -14,14 +15,47 @@
 namespace torchao_cpp {
 namespace {
 
-// Code k of row n, as stored: two's complement.
-int code_at(const QuantizedWeight& w, std::int64_t n, std::int64_t k) noexcept {
-  if (w.codes_per_byte == 2) {
-    const auto byte = w.qdata.data<std::uint8_t>()[(n * w.input_size + k) / 2];
-    const int nibble = k % 2 == 0 ? byte & 15 : byte >> 4;
-    return nibble - (nibble & 8) * 2;
+// Sums of codes as they are stored, in two's complement.
+TORCHAO_CPP_VECTOR_CLONES std::int64_t sum_of_bytes(const std::int8_t* codes,
+                                                    std::int64_t count) noexcept {
+  // In int32 a run cannot overflow.
+  constexpr std::int64_t kRun = std::int64_t{1} << 16;
+  std::int64_t sum = 0;
+  for (std::int64_t begin = 0; begin < count; begin += kRun) {
+    std::int32_t part = 0;
+    for (std::int64_t i = begin; i < std::min(begin + kRun, count); ++i) part += codes[i];
+    sum += part;
   }
-  return w.qdata.data<std::int8_t>()[n * w.input_size + k];
+  return sum;
+}
+
+TORCHAO_CPP_VECTOR_CLONES std::int64_t sum_of_nibbles(const std::uint8_t* bytes,
+                                                      std::int64_t count) noexcept {
+  constexpr std::int64_t kRun = std::int64_t{1} << 16;
+  std::int64_t sum = 0;
+  for (std::int64_t begin = 0; begin < count; begin += kRun) {
+    std::int32_t part = 0;
+    for (std::int64_t i = begin; i < std::min(begin + kRun, count); ++i)
+      part += ((bytes[i] & 15) ^ 8) + ((bytes[i] >> 4) ^ 8) - 16;
+    sum += part;
+  }
+  return sum;
+}
+
+// Of `count` codes from code `first` of the whole weight on.
+std::int64_t sum_of_codes(const QuantizedWeight& w, std::int64_t first,
+                          std::int64_t count) noexcept {
+  if (w.codes_per_byte == 1) return sum_of_bytes(w.qdata.data<std::int8_t>() + first, count);
+  const auto* bytes = w.qdata.data<std::uint8_t>();
+  const auto signed_nibble = [](int nibble) { return (nibble ^ 8) - 8; };
+  std::int64_t sum = 0;
+  if (first % 2 != 0 && count > 0) {
+    sum += signed_nibble(bytes[first / 2] >> 4);
+    ++first;
+    --count;
+  }
+  if (count % 2 != 0) sum += signed_nibble(bytes[(first + count) / 2] & 15);
+  return sum + sum_of_nibbles(bytes + first / 2, count / 2);
 }
 
 // Whether all zero points are codes themselves: then no difference leaves a signed byte.
@@ -87,9 +121,8 @@ void PackedIntxRows::set_scales(const QuantizedWeight& w) {
       double sum = 0;
       for (std::int64_t g = 0; g < rows_.groups; ++g) {
         const std::int64_t i = n * rows_.groups + g;
-        std::int64_t codes = 0;
-        for (std::int64_t k = 0; k < rows_.group_columns; ++k)
-          codes += code_at(w, n, g * rows_.group_columns + k);
+        std::int64_t codes =
+            sum_of_codes(w, n * rows_.columns + g * rows_.group_columns, rows_.group_columns);
         if (rows_.zero != nullptr) codes -= rows_.zero[i] * rows_.group_columns;
         sum += static_cast<double>(codes) * load_float(scale_.dtype(), scale_.bytes(), i);
       }

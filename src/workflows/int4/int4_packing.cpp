@@ -2,6 +2,7 @@
 #include "workflows/int4/int4_packing.h"
 
 #include "base/parallel.h"
+#include "base/vector_clones.h"
 
 namespace torchao_cpp {
 namespace {
@@ -28,16 +29,23 @@ std::int64_t grain(std::int64_t row_elements) noexcept {
 
 }  // namespace
 
+TORCHAO_CPP_VECTOR_CLONES void pack_nibble_run(const std::int8_t* codes, std::int64_t bytes,
+                                               std::int8_t* packed) noexcept {
+  for (std::int64_t i = 0; i < bytes; ++i) {
+    const auto low = static_cast<std::uint8_t>(codes[2 * i] & 15);
+    const auto high = static_cast<std::uint8_t>(static_cast<std::uint8_t>(codes[2 * i + 1]) << 4);
+    packed[i] = static_cast<std::int8_t>(low | high);
+  }
+}
+
 Tensor pack_nibbles(const Tensor& codes) {
   const std::int64_t n = codes.shape()[0];
   const std::int64_t half = codes.shape()[1] / 2;
   Tensor packed = Tensor::empty(DType::kInt8, {n, half});
-  const auto* in = codes.data<std::uint8_t>();
-  auto* out = packed.mutable_data<std::uint8_t>();
+  const auto* in = codes.data<std::int8_t>();
+  auto* out = packed.mutable_data<std::int8_t>();
   parallel_for(n, grain(2 * half), [=](std::int64_t begin, std::int64_t end) {
-    for (std::int64_t i = begin * half; i < end * half; ++i) {
-      out[i] = static_cast<std::uint8_t>((in[2 * i] & 15) | (in[2 * i + 1] << 4));
-    }
+    pack_nibble_run(in + 2 * begin * half, (end - begin) * half, out + begin * half);
   });
   return packed;
 }

@@ -13,6 +13,9 @@ namespace torchao_cpp {
 /// complement. Result dtype int8.
 Tensor pack_nibbles(const Tensor& codes);
 
+/// pack_nibbles of `bytes` bytes, from twice as many codes.
+void pack_nibble_run(const std::int8_t* codes, std::int64_t bytes, std::int8_t* packed) noexcept;
+
 /// Inverse of pack_nibbles with the sign restored: int8 [N, K], -8..7.
 Tensor unpack_nibbles(const Tensor& packed);
 

@@ -99,7 +99,7 @@ WeightTensorPtr Int4Tensor::from_hp(const Tensor& weight, std::int64_t group_siz
                            ? quantize_int4_row_zp(weight, group_size)
                            : quantize_int4_row_symmetric(weight, group_size);
   Data d;
-  d.qdata = pack_nibbles(q.codes);
+  d.qdata = q.codes;
   d.scale = q.scale.transposed();
   d.zero_point = q.zero_point.transposed();
   d.group_size = group_size;

@@ -154,11 +154,11 @@ WeightTensorPtr Int8Tensor::from_hp(const Tensor& weight, const Int8Options& opt
   d.reduce_range = options.reduce_range;
   const QuantRange range = options.reduce_range ? QuantRange{-64, 63} : QuantRange{-128, 127};
   // torchao takes float32's epsilon for every dtype here, not the smallest normal number.
-  const AffineQParams q =
-      choose_qparams_affine(weight, d.block_size, MappingType::kSymmetric, range, 0x1p-23f);
-  d.scale = q.scale.to(DType::kFloat32);
-  d.zero_point = q.zero_point;
-  d.qdata = quantize_affine(weight, d.block_size, d.scale, d.zero_point, range);
+  AffineQuantized q = quantize_affine_weight(weight, d.block_size, MappingType::kSymmetric, range,
+                                             DType::kFloat32, 0x1p-23f);
+  d.qdata = std::move(q.qdata);
+  d.scale = std::move(q.scale);
+  d.zero_point = std::move(q.zero_point);
   return std::make_shared<Int8Tensor>(std::move(d));
 }
 

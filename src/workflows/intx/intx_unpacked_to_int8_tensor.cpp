@@ -97,23 +97,23 @@ WeightTensorPtr IntxUnpackedToInt8Tensor::from_hp(const Tensor& weight,
   d.block_size = {1, options.group_size};
   d.dtype = weight.dtype();
   d.int8_asym_per_token = options.int8_asym_per_token;
-  if (options.algorithm == IntxChooseQParamsAlgorithm::kHqqScaleOnly) {
-    const HqqScaleOnly q = quantize_hqq_scale_only(weight, options.group_size, range);
-    d.qdata = q.qdata;
-    d.scale = q.scale;
-    d.zero_point = Tensor::zeros(DType::kInt8, q.scale.shape());
-  } else {
-    const AffineQParams q =
-        choose_qparams_affine(weight, d.block_size, options.mapping_type, range);
-    d.scale = q.scale;
-    d.zero_point = q.zero_point;
-  }
-  const bool casts_scale = options.scale_dtype && *options.scale_dtype != weight.dtype();
   // The codes follow from the stored scale; torchao recomputes them after the cast and keeps the
   // zero points.
-  if (casts_scale) d.scale = d.scale.to(*options.scale_dtype);
-  if (casts_scale || !d.qdata.defined())
-    d.qdata = quantize_affine(weight, d.block_size, d.scale, d.zero_point, range);
+  const DType scale_dtype = options.scale_dtype.value_or(weight.dtype());
+  if (options.algorithm == IntxChooseQParamsAlgorithm::kHqqScaleOnly) {
+    const HqqScaleOnly q = quantize_hqq_scale_only(weight, options.group_size, range);
+    d.scale = q.scale.to(scale_dtype);
+    d.zero_point = Tensor::zeros(DType::kInt8, q.scale.shape());
+    d.qdata = scale_dtype == weight.dtype()
+                  ? q.qdata
+                  : quantize_affine(weight, d.block_size, d.scale, d.zero_point, range);
+  } else {
+    AffineQuantized q = quantize_affine_weight(weight, d.block_size, options.mapping_type, range,
+                                               scale_dtype);
+    d.qdata = std::move(q.qdata);
+    d.scale = std::move(q.scale);
+    d.zero_point = std::move(q.zero_point);
+  }
   return std::make_shared<IntxUnpackedToInt8Tensor>(std::move(d));
 }
 

@@ -13,10 +13,10 @@ Tensor nf4_table(DType dtype);
 /// max |w| of each block of the flattened weight, [numel / block_size] in its dtype.
 Tensor nf4_block_scalers(const Tensor& weight, std::int64_t block_size);
 
-/// Index of the table entry nearest to w / scaler for every element, the first one on ties and for
-/// NaN: uint8 [numel / 2], the even element in the high nibble.
-Tensor nf4_indices(const Tensor& weight, const Tensor& scalers, std::int64_t block_size,
-                   const Tensor& table);
+/// Index of the entry of nf4_table nearest to w / scaler for every element, the first one on ties
+/// and for NaN: uint8 [numel / 2], the even element in the high nibble. No |w| is above its
+/// scaler. `block_size` is even.
+Tensor nf4_indices(const Tensor& weight, const Tensor& scalers, std::int64_t block_size);
 
 /// Block scalers, quantized again.
 struct NF4Scalers {

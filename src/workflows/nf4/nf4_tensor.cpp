@@ -123,7 +123,7 @@ WeightTensorPtr NF4Tensor::from_hp(const Tensor& weight, std::int64_t block_size
   d.k = weight.shape()[1];
   d.nf4 = nf4_table(weight.dtype());
   const Tensor scalers = nf4_block_scalers(weight, block_size);
-  d.quantized_data = nf4_indices(weight, scalers, block_size, d.nf4);
+  d.quantized_data = nf4_indices(weight, scalers, block_size);
   NF4Scalers quantized = quantize_nf4_scalers(scalers, scaler_block_size);
   d.quantized_scalers = std::move(quantized.quantized);
   d.quantization_factor = std::move(quantized.factor);

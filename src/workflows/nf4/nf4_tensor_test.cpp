@@ -49,11 +49,51 @@ TEST(NF4Quant, TakesTheNearestEntryAndTheFirstOnTies) {
   Tensor w = Tensor::zeros(DType::kFloat32, {1, 8});
   const std::vector<float> values{-1.0f, 1.0f, 0.08f, -0.5f, 0.0398f, 0.9f, 0.0f, 0.4f};
   std::copy(values.begin(), values.end(), w.mutable_data<float>());
-  const Tensor packed = nf4_indices(w, nf4_block_scalers(w, 8), 8, nf4_table(DType::kFloat32));
+  const Tensor packed = nf4_indices(w, nf4_block_scalers(w, 8), 8);
   // 0.0398 lies as far from 0 as from 0.0796.
   const std::vector<std::uint8_t> expected{0x0f, 0x82, 0x7f, 0x7c};
   const auto got = packed.span<std::uint8_t>();
   EXPECT_EQ(std::vector<std::uint8_t>(got.begin(), got.end()), expected);
+}
+
+// torchao's own way: the distance to every entry, rounded to the dtype.
+int nearest_entry(DType dtype, float value) {
+  const Tensor table = nf4_table(dtype);
+  int best = 0;
+  float best_distance = 4.0f;
+  for (int i = 0; i < 16; ++i) {
+    const float entry = load_float(dtype, table.bytes(), i);
+    const float distance = std::fabs(round_to(dtype, value - entry));
+    if (distance < best_distance) {
+      best = i;
+      best_distance = distance;
+    }
+  }
+  return best;
+}
+
+TEST(NF4Quant, TakesTheNearestEntryOfEveryQuotient) {
+  for (const DType dtype : {DType::kBFloat16, DType::kFloat16, DType::kFloat32}) {
+    std::vector<float> values;
+    for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+      const std::uint16_t half = static_cast<std::uint16_t>(bits);
+      const float v = dtype == DType::kBFloat16  ? bf16_to_f32(half)
+                      : dtype == DType::kFloat16 ? f16_to_f32(half)
+                                                 : static_cast<float>(bits) / 32768.0f - 1.0f;
+      if (std::fabs(v) <= 1.0f) values.push_back(v);
+    }
+    const auto count = static_cast<std::int64_t>(values.size());
+    ASSERT_EQ(count % 2, 0);
+    const Tensor w = Tensor::from_values<float>(DType::kFloat32, {1, count}, values).to(dtype);
+    const std::vector<float> ones(values.size() / 2, 1.0f);
+    const Tensor scalers = Tensor::from_values<float>(DType::kFloat32, {count / 2}, ones).to(dtype);
+    const Tensor packed = nf4_indices(w, scalers, 2);
+    for (std::size_t i = 0; i < values.size(); ++i) {
+      const int byte = packed.data<std::uint8_t>()[i / 2];
+      ASSERT_EQ(i % 2 == 0 ? byte >> 4 : byte & 15, nearest_entry(dtype, values[i]))
+          << dtype_name(dtype) << " " << values[i];
+    }
+  }
 }
 
 TEST(NF4Quant, ScalersAreWithinAStep) {
