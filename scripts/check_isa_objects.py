@@ -5,11 +5,12 @@
 usage: check_isa_objects.py [--nm NM] --sources SOURCE... --objects OBJECT...
 
 An inline function that two objects hold is kept once, and the copy that stays may be the one that other machines cannot
-run. So the object of each SOURCE (folder/stem.cpp) may define one global symbol, torchao_cpp::<stem>_functions(), and
-must; everything else in it is local. OBJECTs of other sources are passed over. Prints one line a problem and exits 1 when
+run. So the globals in the object of each SOURCE (folder/name_ISA.cpp) are functions of torchao_cpp whose names say for which
+instruction set they are, such as torchao_cpp::name_ISA_functions(), one at least; everything else in it is local. OBJECTs of other sources are passed over. Prints one line a problem and exits 1 when
 there is any. Needs nothing but Python 3.9 and nm.
 """
 import argparse
+import re
 import subprocess
 import sys
 from pathlib import PurePosixPath
@@ -18,21 +19,34 @@ from pathlib import PurePosixPath
 MERGEABLE = {"W": "weak", "V": "weak", "u": "unique"}
 
 
-def entry_function(source):
-    return f"torchao_cpp::{PurePosixPath(source).stem}_functions()"
+# Longer names first: one may begin another.
+ISAS = ("avx512_vnni", "avx512", "avx2", "amx", "neon_dotprod", "neon_i8mm", "neon")
+
+
+def isa_of(source):
+    stem = PurePosixPath(source).stem
+    for isa in ISAS:
+        if stem.endswith("_" + isa):
+            return isa
+    raise SystemExit(f"check_isa_objects: {source}: expected a name that ends in one of {', '.join(ISAS)}")
+
+
+def is_entry(letter, symbol, isa):
+    return letter == "T" and re.fullmatch(rf"torchao_cpp::\w+_{isa}(_functions)?\(.*\)", symbol) is not None
 
 
 def problems_of(name, source, symbols):
     """symbols: (letter of nm, demangled name) of each symbol that the object defines."""
     problems = []
-    entry = entry_function(source)
+    isa = isa_of(source)
+    expected = f"torchao_cpp::..._{isa}() or torchao_cpp::..._{isa}_functions()"
     for letter, symbol in symbols:
         if letter in MERGEABLE:
             problems.append(f"{name}: '{symbol}' is {MERGEABLE[letter]}; expected nothing that the linker may merge")
-        elif letter.isupper() and (letter, symbol) != ("T", entry):
-            problems.append(f"{name}: '{symbol}' is global; expected '{entry}' alone")
-    if ("T", entry) not in symbols:
-        problems.append(f"{name}: has no '{entry}'")
+        elif letter.isupper() and not is_entry(letter, symbol, isa):
+            problems.append(f"{name}: '{symbol}' is global; expected only {expected}")
+    if not any(is_entry(letter, symbol, isa) for letter, symbol in symbols):
+        problems.append(f"{name}: has no {expected}")
     return problems
 
 

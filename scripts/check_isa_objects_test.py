@@ -58,13 +58,20 @@ class CheckIsaObjects(unittest.TestCase):
 
     def test_second_function(self):
         self.expect(ENTRY + "int other(long) { return 3; }\n", "'other(long)' is global",
-                    "expected 'torchao_cpp::x_avx2_functions()' alone")
+                    "expected only torchao_cpp::..._avx2() or")
+
+    def test_second_entry(self):
+        text = ENTRY + "namespace torchao_cpp { int y_avx2(long) { return 3; } }\n"
+        self.assertEqual(self.check(self.compiled(text))[0], 0)
+
+    def test_entry_for_another_instruction_set(self):
+        self.expect(ENTRY + "namespace torchao_cpp { int y_avx512() { return 3; } }\n", "'torchao_cpp::y_avx512()' is global")
 
     def test_global_data(self):
         self.expect(ENTRY + "int counter = 3;\n", "'counter' is global")
 
     def test_missing_entry(self):
-        self.expect("[[gnu::used]] static int f() { return 2; }\n", "has no 'torchao_cpp::x_avx2_functions()'")
+        self.expect("[[gnu::used]] static int f() { return 2; }\n", "has no torchao_cpp::..._avx2()")
 
     def test_other_objects_are_passed_over(self):
         other = self.compiled("int other() { return 3; }\n", "product/y.cpp")
