@@ -20,7 +20,7 @@ MERGEABLE = {"W": "weak", "V": "weak", "u": "unique"}
 
 
 # Longer names first: one may begin another.
-ISAS = ("avx512_vnni", "avx512", "avx2", "amx", "neon_dotprod", "neon_i8mm", "neon")
+ISAS = ("avx512_vnni", "avx512_bf16", "avx512", "avx2", "amx", "neon_dotprod", "neon_i8mm", "neon")
 
 
 def isa_of(source):

@@ -16,7 +16,7 @@ namespace torchao_cpp {
 
 /// Operations a second that the arithmetic units reach without any memory, on all threads. A multiply-add is two.
 struct PeakRate {
-  std::string name;  ///< "f32", "int8_vnni", "int8_amx", "bf16_amx"
+  std::string name;  ///< "f32", "int8_vnni", "bf16_avx512", "int8_amx", "bf16_amx"
   double operations_per_second = 0;
 };
 

@@ -23,7 +23,7 @@ namespace torchao_cpp {
 namespace {
 
 constexpr auto kNames = std::to_array<std::string_view>(
-    {"avx2", "avx512", "avx512_vnni", "amx", "neon", "neon_dotprod", "neon_i8mm"});
+    {"avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx", "neon", "neon_dotprod", "neon_i8mm"});
 constexpr const char* kVariable = "TORCHAO_CPP_CPU_ISA";
 
 #if defined(__x86_64__)
@@ -32,9 +32,9 @@ struct Registers {
   unsigned a = 0, b = 0, c = 0, d = 0;
 };
 
-Registers cpuid(unsigned leaf) noexcept {
+Registers cpuid(unsigned leaf, unsigned subleaf = 0) noexcept {
   Registers r;
-  __get_cpuid_count(leaf, 0, &r.a, &r.b, &r.c, &r.d);
+  __get_cpuid_count(leaf, subleaf, &r.a, &r.b, &r.c, &r.d);
   return r;
 }
 
@@ -73,13 +73,16 @@ bool machine_has(CpuIsa isa) noexcept {
   constexpr unsigned kVnni = 1u << 11;
   if (!has_bits(seventh.c, kVnni)) return false;
   if (isa == CpuIsa::kAvx512Vnni) return true;
+  constexpr unsigned kVbmi = 1u << 1, kAvx512Bf16 = 1u << 5;
+  if (!has_bits(seventh.c, kVbmi) || !has_bits(cpuid(7, 1).a, kAvx512Bf16)) return false;
+  if (isa == CpuIsa::kAvx512Bf16) return true;
   constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
   return has_bits(seventh.d, kAmxBf16 | kAmxTile | kAmxInt8) && has_bits(state, kTiles) &&
          asks_for_tiles();
 }
 
 constexpr int kFirstIsa = static_cast<int>(CpuIsa::kAvx2);
-constexpr int kIsas = 4;
+constexpr int kIsas = 5;
 
 #elif defined(__aarch64__)
 

@@ -12,13 +12,14 @@ enum class CpuIsa : std::uint8_t {
   kAvx2,         ///< AVX2, FMA, F16C
   kAvx512,       ///< AVX-512 F, BW, DQ, VL
   kAvx512Vnni,   ///< kAvx512 and VNNI
-  kAmx,          ///< kAvx512Vnni, AMX tiles of int8 and bfloat16
+  kAvx512Bf16,   ///< kAvx512Vnni, BF16 and VBMI
+  kAmx,          ///< kAvx512Bf16, AMX tiles of int8 and bfloat16
   kNeon,         ///< What every ARMv8-A machine has.
   kNeonDotprod,  ///< kNeon and dot products of four bytes
   kNeonI8mm,     ///< kNeonDotprod and products of 2 by 8 matrices of bytes
 };
 
-/// "avx2", "avx512", "avx512_vnni", "amx"; "neon", "neon_dotprod", "neon_i8mm": the names of
+/// "avx2", "avx512", "avx512_vnni", "avx512_bf16", "amx"; "neon", "neon_dotprod", "neon_i8mm": the names of
 /// kernels and of TORCHAO_CPP_CPU_ISA, each where the architecture is the machine's.
 std::string_view cpu_isa_name(CpuIsa isa) noexcept;
 

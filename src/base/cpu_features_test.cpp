@@ -19,7 +19,7 @@ using testing::HasSubstr;
 // In the order of the enumeration; on one architecture each has all of those before it.
 std::vector<CpuIsa> own_isas() {
 #if defined(__x86_64__)
-  return {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Vnni, CpuIsa::kAmx};
+  return {CpuIsa::kAvx2, CpuIsa::kAvx512, CpuIsa::kAvx512Vnni, CpuIsa::kAvx512Bf16, CpuIsa::kAmx};
 #elif defined(__aarch64__)
   return {CpuIsa::kNeon, CpuIsa::kNeonDotprod, CpuIsa::kNeonI8mm};
 #else

@@ -30,6 +30,8 @@ std::string peak_of(std::string_view kernel, const BenchMachine& machine) {
   std::string name = "f32";
   if (isa.starts_with("amx")) {
     name = is_integer ? "int8_amx" : "bf16_amx";
+  } else if (isa == "avx512_bf16") {
+    name = "bf16_avx512";
   } else if (is_integer && (isa.find("vnni") != std::string_view::npos || isa == "onednn")) {
     name = "int8_vnni";
   }

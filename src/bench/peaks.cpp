@@ -79,6 +79,23 @@ __attribute__((target("avx512f,avx512vnni"))) double int8_vnni(std::int64_t roun
   return total;
 }
 
+__attribute__((target("avx512f,avx512bf16"))) double bf16_avx512(std::int64_t rounds) {
+  __m512 sums[kSums];
+  for (int i = 0; i < kSums; ++i) sums[i] = _mm512_set1_ps(static_cast<float>(i));
+  const auto a = reinterpret_cast<__m512bh>(_mm512_set1_epi32(static_cast<int>(rounds) | 0x3F80));
+  const auto b = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3F80));
+  for (std::int64_t r = 0; r < rounds; ++r) {
+    for (int i = 0; i < kSums; ++i) sums[i] = _mm512_dpbf16_ps(sums[i], a, b);
+  }
+  float out[16];
+  double total = 0;
+  for (int i = 0; i < kSums; ++i) {
+    _mm512_storeu_ps(out, sums[i]);
+    total += static_cast<double>(out[0]);
+  }
+  return total;
+}
+
 struct TileConfig {
   std::uint8_t palette = 1;
   std::uint8_t start_row = 0;
@@ -202,6 +219,7 @@ std::vector<PeakRate> measure_peaks() {
     add("f32", f32_baseline, 2.0 * 4 * kSums);
   }
   if (is_usable(CpuIsa::kAvx512Vnni)) add("int8_vnni", int8_vnni, 2.0 * 64 * kSums);
+  if (is_usable(CpuIsa::kAvx512Bf16)) add("bf16_avx512", bf16_avx512, 2.0 * 32 * kSums);
   if (is_usable(CpuIsa::kAmx) && may_use_tiles()) {
     add("int8_amx", int8_amx, 2.0 * 16 * 16 * 64 * 4);
     add("bf16_amx", bf16_amx, 2.0 * 16 * 16 * 32 * 4);

@@ -44,18 +44,19 @@ enum class ScaleForm : std::uint8_t { kFloat32, kBFloat16, kByte };
 ///   1-bit plane:  lane l of word group u holds columns  u*32L + j*L + l  in bit   j,       j < 32
 ///
 /// so that one shift brings the codes of L neighbouring columns to the low bits of L lanes. Each
-/// plane is padded with zeros to whole word groups.
+/// plane is padded with zeros to whole word groups. Lanes of 8 bits hold a quarter of the fields.
 struct CodeRows {
   CodeForm form = CodeForm::kBFloat16;
   int bits = 0;   ///< kFields: 1 to 7.
-  int lanes = 0;  ///< kFields: L.
+  int lanes = 0;       ///< kFields: L.
+  int lane_bytes = 4;  ///< kFields: 4 or 1.
   const std::byte* codes = nullptr;
   std::int64_t row_bytes = 0;
   std::int64_t rows = 0;     ///< N
   std::int64_t columns = 0;  ///< K
-  /// kFields with at most 5 bits: what each code stands for, repeated to 32 entries. With 6 and 7
-  /// bits a code stands for code_offset less.
-  float code_values[32] = {};
+  /// What each code stands for: kFields (repeated to 128 entries; a code stands for code_offset less,
+  /// where it is an integer), float8 (bit 7 is the sign) and float6.
+  float code_values[128] = {};
   float code_offset = 0;
 
   bool is_scaled = false;  ///< False: values are the bare codes.
@@ -72,8 +73,11 @@ struct CodeRows {
 
 /// The product for one instruction set. Sums are float32. Scratch is the caller's, 64-byte aligned.
 struct FloatProduct {
-  /// Lanes of 32 bits.
+  /// Of packed fields.
   int lanes = 0;
+  int lane_bytes = 4;
+  /// Whether both operands are bfloat16 values: scaled codes are rounded to it, x is given so.
+  bool takes_bfloat16 = false;
   /// Rows of x that dot() takes at most.
   std::int64_t dot_rows = 0;
   /// Weight rows that gemm() takes at most.
@@ -82,15 +86,20 @@ struct FloatProduct {
   std::int64_t (*dot_scratch)(const CodeRows& weight) noexcept = nullptr;
   /// Floats that gemm() needs as scratch, for m rows of x.
   std::int64_t (*gemm_scratch)(const CodeRows& weight, std::int64_t m) noexcept = nullptr;
+  /// Bytes of x [m, K] in the layout of dot(), and pack_dot_x(), which makes it from x in `form`,
+  /// float32 or bfloat16. Null: x as float32.
+  std::int64_t (*dot_x_bytes)(std::int64_t m, std::int64_t columns) noexcept = nullptr;
+  void (*pack_dot_x)(const CodeRows& weight, const void* x, CodeForm form, std::int64_t m,
+                     void* packed) noexcept = nullptr;
   /// sums[m, count] of x [m, K] and weight rows n0 .. n0 + count. Reads a weight once.
-  void (*dot)(const CodeRows& weight, std::int64_t n0, std::int64_t count, const float* x,
+  void (*dot)(const CodeRows& weight, std::int64_t n0, std::int64_t count, const void* x,
               std::int64_t m, float* scratch, float* sums) noexcept = nullptr;
   /// Bytes of x [m, K] in the layout of gemm().
   std::int64_t (*packed_x_bytes)(std::int64_t m, std::int64_t columns) noexcept = nullptr;
   /// Panels of x in that layout; pack_x() makes panel p of them from x [m, K] in `form`, float32 or
   /// bfloat16.
   std::int64_t (*x_panels)(std::int64_t m) noexcept = nullptr;
-  void (*pack_x)(const void* x, CodeForm form, std::int64_t m, std::int64_t columns,
+  void (*pack_x)(const CodeRows& weight, const void* x, CodeForm form, std::int64_t m,
                  std::int64_t panel, void* packed) noexcept = nullptr;
   /// sums[m, count] as dot() gives them, from packed x.
   void (*gemm)(const CodeRows& weight, std::int64_t n0, std::int64_t count, const void* packed_x,

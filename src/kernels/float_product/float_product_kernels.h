@@ -17,8 +17,9 @@ LinearKernel float_product_ref(LinearOperation operation);
 LinearKernel float_product_onednn(LinearOperation operation);
 
 #if defined(__x86_64__)
-/// Own products for AMX, AVX-512 and AVX2; see float_product_simd.cpp.
+/// Own products for AMX, AVX-512 (in bfloat16 and in float32) and AVX2; see float_product_simd.cpp.
 LinearKernel float_product_amx(LinearOperation operation);
+LinearKernel float_product_avx512_bf16(LinearOperation operation);
 LinearKernel float_product_avx512(LinearOperation operation);
 LinearKernel float_product_avx2(LinearOperation operation);
 #endif

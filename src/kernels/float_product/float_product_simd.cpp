@@ -23,7 +23,7 @@ class SimdFloatLinear final : public PackedWeight {
  public:
   explicit SimdFloatLinear(const LinearProblem& problem)
       : linear_(problem),
-        rows_(linear_, product().lanes),
+        rows_(linear_, product()),
         dot_plan_{64, product().dot_rows},
         gemm_plan_{product().gemm_rows, kGemmRows},
         dot_slots_(panel_slots(linear_.output_size(), dot_plan_)),
@@ -32,7 +32,7 @@ class SimdFloatLinear final : public PackedWeight {
   }
 
   static Support supports(const LinearProblem& problem) {
-    return PackedCodeRows::supports(FloatLinear(problem), product().lanes);
+    return PackedCodeRows::supports(FloatLinear(problem), product());
   }
 
   std::int64_t nbytes() const noexcept override { return rows_.nbytes() + linear_.nbytes(); }
@@ -45,7 +45,8 @@ class SimdFloatLinear final : public PackedWeight {
     if (args.m == 0) return;
     const Scratch s = scratch(args.m, args.workspace);
     const bool is_dot = args.m <= dot_plan_.rows;
-    const FloatOperand operand = linear_.prepare(args, s.activation, !is_dot);
+    const bool packs_x = !is_dot || product().pack_dot_x != nullptr;
+    const FloatOperand operand = linear_.prepare(args, s.activation, packs_x);
     if (is_dot) return run_dot(args, operand, s);
     for (std::int64_t m0 = 0; m0 < args.m; m0 += gemm_plan_.rows)
       run_gemm(args, operand, s, m0, std::min(gemm_plan_.rows, args.m - m0));
@@ -79,20 +80,41 @@ class SimdFloatLinear final : public PackedWeight {
     s.sum_floats = whole_lines(rows * (is_dot ? dot_plan_ : gemm_plan_).columns);
     Workspace space(base);
     s.activation = space.take<std::byte>(linear_.workspace_bytes(m));
-    if (!is_dot)
+    if (!is_dot) {
       s.packed_x = space.take<std::byte>(product().packed_x_bytes(rows, linear_.input_size()));
+    } else if (product().pack_dot_x != nullptr) {
+      s.packed_x = space.take<std::byte>(product().dot_x_bytes(rows, linear_.input_size()));
+    }
     s.product = space.take<float>(slots * s.product_floats);
     s.sums = space.take<float>(slots * s.sum_floats);
     s.total_bytes = space.used_bytes();
     return s;
   }
 
+  struct XRows {
+    const void* data = nullptr;
+    CodeForm form = CodeForm::kFloat32;
+  };
+
+  // The left operand from row m0.
+  XRows x_rows(const FloatOperand& operand, std::int64_t m0) const noexcept {
+    const std::int64_t first = m0 * linear_.input_size();
+    if (operand.bfloat16 == nullptr) return {operand.values + first, CodeForm::kFloat32};
+    return {static_cast<const std::uint16_t*>(operand.bfloat16) + first, CodeForm::kBFloat16};
+  }
+
   void run_dot(const LinearArgs& args, const FloatOperand& operand,
                const Scratch& s) const noexcept {
+    const void* x = operand.values;
+    if (product().pack_dot_x != nullptr) {
+      const XRows rows = x_rows(operand, 0);
+      product().pack_dot_x(rows_.rows(), rows.data, rows.form, args.m, s.packed_x);
+      x = s.packed_x;
+    }
     for_each_panel(linear_.output_size(), dot_plan_, dot_slots_,
                    [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
                      float* sums = s.sums + slot * s.sum_floats;
-                     product().dot(rows_.rows(), n0, columns, operand.values, args.m,
+                     product().dot(rows_.rows(), n0, columns, x, args.m,
                                    s.product + slot * s.product_floats, sums);
                      finish(args, operand, {sums, 0, args.m, n0, columns});
                    });
@@ -100,16 +122,10 @@ class SimdFloatLinear final : public PackedWeight {
 
   void run_gemm(const LinearArgs& args, const FloatOperand& operand, const Scratch& s,
                 std::int64_t m0, std::int64_t rows) const noexcept {
-    const std::int64_t k = linear_.input_size();
-    const bool is_bfloat16 = operand.bfloat16 != nullptr;
-    const CodeForm form = is_bfloat16 ? CodeForm::kBFloat16 : CodeForm::kFloat32;
-    const void* const x =
-        is_bfloat16
-            ? static_cast<const void*>(static_cast<const std::uint16_t*>(operand.bfloat16) + m0 * k)
-            : operand.values + m0 * k;
+    const XRows x = x_rows(operand, m0);
     parallel_for(product().x_panels(rows), 1, [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t p = begin; p < end; ++p)
-        product().pack_x(x, form, rows, k, p, s.packed_x);
+        product().pack_x(rows_.rows(), x.data, x.form, rows, p, s.packed_x);
     });
     for_each_panel(linear_.output_size(), gemm_plan_, gemm_slots_,
                    [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
@@ -147,27 +163,12 @@ LinearKernel simd_kernel(LinearOperation operation) {
 
 #if defined(__x86_64__)
 
-namespace {
-
-// Tiles multiply bfloat16 only.
-Support takes_bfloat16(const LinearProblem& problem) {
-  const FloatLinear linear(problem);
-  if (linear.compute_dtype() != DType::kBFloat16)
-    return Support::no(fmt::format("computes in {}", dtype_name(linear.compute_dtype())));
-  if (linear.is_plain() && linear.plain().dtype() != DType::kBFloat16)
-    return Support::no(fmt::format("the weight is {}", dtype_name(linear.plain().dtype())));
-  return Support::yes();
+LinearKernel float_product_amx(LinearOperation operation) {
+  return simd_kernel<float_product_amx_functions, CpuIsa::kAmx>(operation);
 }
 
-}  // namespace
-
-LinearKernel float_product_amx(LinearOperation operation) {
-  LinearKernel kernel = simd_kernel<float_product_amx_functions, CpuIsa::kAmx>(operation);
-  kernel.supports = [](const LinearProblem& problem) {
-    Support support = takes_bfloat16(problem);
-    return support.ok ? SimdFloatLinear<float_product_amx_functions>::supports(problem) : support;
-  };
-  return kernel;
+LinearKernel float_product_avx512_bf16(LinearOperation operation) {
+  return simd_kernel<float_product_avx512_bf16_functions, CpuIsa::kAvx512Bf16>(operation);
 }
 
 LinearKernel float_product_avx512(LinearOperation operation) {

@@ -76,9 +76,22 @@ std::optional<ValueRounding> one_rounding(const FloatLinear& linear) {
   return std::nullopt;
 }
 
+// Whether both operands are bfloat16 values, or can be rounded to them.
+Support takes_bfloat16(const FloatLinear& linear) {
+  if (linear.compute_dtype() != DType::kBFloat16)
+    return Support::no(fmt::format("computes in {}", dtype_name(linear.compute_dtype())));
+  if (linear.is_plain() && linear.plain().dtype() != DType::kBFloat16)
+    return Support::no(fmt::format("the weight is {}", dtype_name(linear.plain().dtype())));
+  return Support::yes();
+}
+
 }  // namespace
 
-Support PackedCodeRows::supports(const FloatLinear& linear, int lanes) {
+Support PackedCodeRows::supports(const FloatLinear& linear, const FloatProduct& product) {
+  if (product.takes_bfloat16) {
+    const Support support = takes_bfloat16(linear);
+    if (!support.ok) return support;
+  }
   if (linear.segment() != linear.input_size())
     return Support::no("scales along K of both operands need a sum for each block");
   if (linear.is_plain()) return Support::yes();
@@ -92,9 +105,13 @@ Support PackedCodeRows::supports(const FloatLinear& linear, int lanes) {
                                    dtype_name(linear.compute_dtype())));
   }
   const std::int64_t columns = w.block_size[1];
-  if (bits != 0 && columns < w.input_size && columns % lanes != 0) {
+  const bool has_blocks = columns < w.input_size;
+  if (has_blocks && product.takes_bfloat16) {
+    if (columns % 64 != 0 && columns != 32 && columns != 16)
+      return Support::no(fmt::format("blocks of {} columns are not of 16, 32 or n times 64", columns));
+  } else if (has_blocks && bits != 0 && columns % product.lanes != 0) {
     return Support::no(
-        fmt::format("blocks of {} columns are no multiple of {}", columns, lanes));
+        fmt::format("blocks of {} columns are no multiple of {}", columns, product.lanes));
   }
   const bool is_whole_bytes = bits == 0 || (!is_four_bit_float(w) && !int_codes_fit(w, bits));
   if (is_whole_bytes && w.zero_point_domain != ZeroPointDomain::kNone &&
@@ -103,50 +120,55 @@ Support PackedCodeRows::supports(const FloatLinear& linear, int lanes) {
   return Support::yes();
 }
 
-PackedCodeRows::PackedCodeRows(const FloatLinear& linear, int lanes) {
+PackedCodeRows::PackedCodeRows(const FloatLinear& linear, const FloatProduct& product) {
+  rows_.lanes = product.lanes;
+  rows_.lane_bytes = product.lane_bytes;
   rows_.rows = linear.output_size();
   rows_.columns = linear.input_size();
   rows_.block_columns = rows_.columns;
-  set_form(linear, lanes);
+  set_form(linear);
   if (!linear.is_plain() && !linear.multiplies_codes()) set_scales(linear);
 }
 
-void PackedCodeRows::set_form(const FloatLinear& linear, int lanes) {
+void PackedCodeRows::set_form(const FloatLinear& linear) {
   const DType dtype = linear.is_plain() ? linear.plain().dtype() : linear.weight().weight_dtype;
   if (!linear.is_plain()) {
     const int bits = field_bits(linear.weight());
     if (bits != 0 && int_codes_fit(linear.weight(), bits))
-      return pack_fields(linear.weight(), bits, lanes);
+      return pack_fields(linear.weight(), bits);
   }
   rows_.form = *byte_form(dtype);
   codes_ = linear.is_plain() ? linear.plain() : linear.weight().qdata;
   rows_.codes = codes_.bytes();
   rows_.row_bytes = codes_.nbytes() / std::max<std::int64_t>(rows_.rows, 1);
+  if (!linear.is_plain() && rows_.form != CodeForm::kInt8) set_code_values(linear.weight(), 7);
 }
 
-void PackedCodeRows::pack_fields(const QuantizedWeight& w, int bits, int lanes) {
+void PackedCodeRows::pack_fields(const QuantizedWeight& w, int bits) {
   rows_.form = CodeForm::kFields;
   rows_.bits = bits;
-  rows_.lanes = lanes;
-  const CodePlanes layout(bits, lanes, 4, rows_.columns);
+  const CodePlanes layout(bits, rows_.lanes, rows_.lane_bytes, rows_.columns);
   rows_.row_bytes = layout.row_bytes();
   codes_ = Tensor::zeros(DType::kUInt8, {rows_.rows, layout.row_bytes()});
   rows_.codes = codes_.bytes();
-
-  const bool is_signed = !is_four_bit_float(w);
-  const int offset = is_signed ? 1 << (bits - 1) : 0;
+  const int offset = is_four_bit_float(w) ? 0 : 1 << (bits - 1);
   rows_.code_offset = static_cast<float>(offset);
-  for (int i = 0; i < 32; ++i) {
-    const int code = i & ((1 << bits) - 1);
+  set_code_values(w, bits);
+  pack_code_planes(w, bits, layout, offset, codes_.mutable_bytes());
+}
+
+void PackedCodeRows::set_code_values(const QuantizedWeight& w, int bits) {
+  const bool is_float6 = rows_.form == CodeForm::kFloat6E2M3 || rows_.form == CodeForm::kFloat6E3M2;
+  for (int i = 0; i < 128; ++i) {
+    const int code = i & ((1 << (is_float6 ? 6 : bits)) - 1);
     if (w.codebook.defined()) {
       rows_.code_values[i] = load_float(w.codebook.dtype(), w.codebook.bytes(), code);
-    } else if (!is_signed) {
-      rows_.code_values[i] = decode_float(w.weight_dtype, static_cast<std::uint8_t>(code));
+    } else if (signed_int_bits(w.weight_dtype)) {
+      rows_.code_values[i] = static_cast<float>(code) - rows_.code_offset;
     } else {
-      rows_.code_values[i] = static_cast<float>(code - offset);
+      rows_.code_values[i] = decode_float(w.weight_dtype, static_cast<std::uint8_t>(code));
     }
   }
-  pack_code_planes(w, bits, layout, offset, codes_.mutable_bytes());
 }
 
 void PackedCodeRows::set_scales(const FloatLinear& linear) {

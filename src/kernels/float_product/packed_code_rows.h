@@ -12,19 +12,20 @@ namespace torchao_cpp {
 /// are the weight's own, shared; codes of fewer bits are packed at their width.
 class PackedCodeRows {
  public:
-  /// For vectors of `lanes` float32. supports() must have said yes.
-  PackedCodeRows(const FloatLinear& linear, int lanes);
+  /// In the form that `product` reads. supports() must have said yes.
+  PackedCodeRows(const FloatLinear& linear, const FloatProduct& product);
 
-  /// No, with the reason, for what CodeRows cannot say.
-  static Support supports(const FloatLinear& linear, int lanes);
+  /// No, with the reason, for what CodeRows cannot say or `product` cannot read.
+  static Support supports(const FloatLinear& linear, const FloatProduct& product);
 
   const CodeRows& rows() const noexcept { return rows_; }
   /// Bytes of codes, scales and zero points.
   std::int64_t nbytes() const noexcept;
 
  private:
-  void set_form(const FloatLinear& linear, int lanes);
-  void pack_fields(const QuantizedWeight& weight, int bits, int lanes);
+  void set_form(const FloatLinear& linear);
+  void pack_fields(const QuantizedWeight& weight, int bits);
+  void set_code_values(const QuantizedWeight& weight, int bits);
   void set_scales(const FloatLinear& linear);
 
   CodeRows rows_;

@@ -91,8 +91,9 @@ template <typename Codes, int kM>
 
 std::int64_t dot_scratch(const CodeRows& w) noexcept { return scale_floats(w); }
 
-void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const float* x, std::int64_t m,
-         float* scratch, float* sums) noexcept {
+void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* floats,
+         std::int64_t m, float* scratch, float* sums) noexcept {
+  const auto* x = static_cast<const float*>(floats);
   with_codes(w, [&]<typename Codes>() {
     if (m == 1) return dot_rows<Codes, 1>(w, n0, count, x, m, scratch, sums);
     if (m <= 4) return dot_rows<Codes, 4>(w, n0, count, x, m, scratch, sums);
@@ -144,8 +145,9 @@ void pack_panel(const std::byte* x, std::int64_t m, std::int64_t columns, std::i
   }
 }
 
-void pack_x(const void* x, CodeForm form, std::int64_t m, std::int64_t columns,
-            std::int64_t panel, void* packed) noexcept {
+void pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m, std::int64_t panel,
+            void* packed) noexcept {
+  const std::int64_t columns = w.columns;
   const auto* from = static_cast<const std::byte*>(x);
   float* to = static_cast<float*>(packed) + panel * kPanel * columns;
   if (form == CodeForm::kBFloat16) {
@@ -239,9 +241,17 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
   });
 }
 
-[[maybe_unused]] constexpr FloatProduct kFloatProduct{kLanes,       kDotRows, kGemmBlock,     dot_scratch,
-                                     gemm_scratch, dot,      packed_x_bytes, x_panels,
-                                     pack_x,       gemm,     finish_sums};
+constexpr FloatProduct kFloatProduct{.lanes = kLanes,
+                                     .dot_rows = kDotRows,
+                                     .gemm_rows = kGemmBlock,
+                                     .dot_scratch = dot_scratch,
+                                     .gemm_scratch = gemm_scratch,
+                                     .dot = dot,
+                                     .packed_x_bytes = packed_x_bytes,
+                                     .x_panels = x_panels,
+                                     .pack_x = pack_x,
+                                     .gemm = gemm,
+                                     .finish = finish_sums};
 
 }  // namespace
 }  // namespace torchao_cpp

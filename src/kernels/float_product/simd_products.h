@@ -7,6 +7,7 @@ namespace torchao_cpp {
 
 /// Each in a file compiled for its instruction set. May be called only on a machine that has it.
 const FloatProduct& float_product_amx_functions() noexcept;
+const FloatProduct& float_product_avx512_bf16_functions() noexcept;
 const FloatProduct& float_product_avx512_functions() noexcept;
 const FloatProduct& float_product_avx2_functions() noexcept;
 const FloatProduct& float_product_neon_functions() noexcept;

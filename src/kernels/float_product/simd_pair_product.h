@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// dot() of a FloatProduct in bfloat16; see pair_code_reader.h.
+
+#include "kernels/float_product/pair_code_reader.h"
+
+namespace torchao_cpp {
+namespace {
+
+/// Sums of one weight row with kM rows of x, [kM][columns rounded up to 64].
+template <int kM>
+struct PairDotSink {
+  static constexpr int kSums = kM == 1 ? 4 : kM <= 4 ? 2 : 1;
+  const std::byte* x[kM];
+  Floats sums[kM][kSums];
+
+  TORCHAO_CPP_ALWAYS_INLINE PairDotSink(const std::byte* first, std::int64_t stride,
+                                        std::int64_t m) {
+    TORCHAO_CPP_UNROLL
+    for (int i = 0; i < kM; ++i) {
+      x[i] = first + smaller(i, m - 1) * stride;
+      TORCHAO_CPP_UNROLL
+      for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
+    }
+  }
+
+  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
+    TORCHAO_CPP_UNROLL
+    for (int i = 0; i < kM; ++i) {
+      sums[i][0] = add_products(sums[i][0], v0, _mm512_loadu_si512(x[i] + k * 2));
+      sums[i][kSums - 1] =
+          add_products(sums[i][kSums - 1], v1, _mm512_loadu_si512(x[i] + k * 2 + 64));
+    }
+    if constexpr (kSums == 4) {
+      // Longer chains of sums: the other two are next.
+      const Floats t0 = sums[0][0], t3 = sums[0][3];
+      sums[0][0] = sums[0][1];
+      sums[0][3] = sums[0][2];
+      sums[0][1] = t0;
+      sums[0][2] = t3;
+    }
+  }
+
+  float sum(int i) const {
+    Floats total = sums[i][0];
+    TORCHAO_CPP_UNROLL
+    for (int u = 1; u < kSums; ++u) total = Simd::add(total, sums[i][u]);
+    return Simd::sum(total);
+  }
+};
+
+constexpr std::int64_t kPairDotRows = 8;
+
+// Columns at a time, so that kM rows of x stay in the first-level cache.
+template <int kM>
+constexpr std::int64_t kPairDotColumns = 8192 / kM;
+
+std::int64_t pair_row_bytes(std::int64_t columns) { return rounded_up(columns, kPairColumns) * 2; }
+
+template <typename Codes, int kM>
+[[gnu::noinline]] void dot_pairs(const CodeRows& w, std::int64_t n0, std::int64_t count,
+                                 const std::byte* x, std::int64_t m, float* scratch, float* sums) {
+  // What is read next: the same columns of the next row, or what follows in memory.
+  const std::int64_t ahead = w.columns <= kPairDotColumns<kM> ? 1024 : w.row_bytes;
+  for (std::int64_t k0 = 0; k0 < w.columns; k0 += kPairDotColumns<kM>) {
+    const std::int64_t k1 = smaller(w.columns, k0 + kPairDotColumns<kM>);
+    for (std::int64_t i = 0; i < count; ++i) {
+      const RowScales scales = read_scales(w, n0 + i, k0, k1, scratch);
+      PairDotSink<kM> sink(x, pair_row_bytes(w.columns), m);
+      Codes::read(w, scales, n0 + i, k0, k1, ahead, sink);
+      TORCHAO_CPP_UNROLL
+      for (int r = 0; r < kM; ++r) {
+        if (r < m) {
+          float& sum = sums[r * count + i];
+          sum = k0 == 0 ? sink.sum(r) : sum + sink.sum(r);
+        }
+      }
+    }
+  }
+}
+
+std::int64_t pair_dot_scratch(const CodeRows& w) noexcept { return scale_floats(w); }
+
+std::int64_t pair_dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
+  return m * pair_row_bytes(columns);
+}
+
+void pack_pair_dot_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
+                     void* packed) noexcept {
+  const bool interleaved = is_interleaved(w);
+  const auto* from = static_cast<const std::byte*>(x);
+  auto* to = static_cast<std::byte*>(packed);
+  const std::int64_t bytes = form == CodeForm::kBFloat16 ? 2 : 4;
+  for (std::int64_t r = 0; r < m; ++r) {
+    for (std::int64_t k = 0; k < w.columns; k += kPairColumns, to += kPairColumns * 2) {
+      const std::byte* at = from + (r * w.columns + k) * bytes;
+      Pairs v0, v1;
+      if (form == CodeForm::kBFloat16) {
+        load_x<CodeForm::kBFloat16>(at, w.columns - k, interleaved, v0, v1);
+      } else {
+        load_x<CodeForm::kFloat32>(at, w.columns - k, interleaved, v0, v1);
+      }
+      _mm512_storeu_si512(to, v0);
+      _mm512_storeu_si512(to + 64, v1);
+    }
+  }
+}
+
+void pair_dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* x,
+              std::int64_t m, float* scratch, float* sums) noexcept {
+  const auto* from = static_cast<const std::byte*>(x);
+  with_pair_codes(w, [&]<typename Codes>() {
+    if (m == 1) return dot_pairs<Codes, 1>(w, n0, count, from, m, scratch, sums);
+    if (m <= 4) return dot_pairs<Codes, 4>(w, n0, count, from, m, scratch, sums);
+    dot_pairs<Codes, kPairDotRows>(w, n0, count, from, m, scratch, sums);
+  });
+}
+
+}  // namespace
+}  // namespace torchao_cpp
