@@ -21,7 +21,7 @@ std::int64_t amx_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
   return amx_panels(m) * tiles_along(columns) * kAmxBytes;
 }
 
-std::int64_t scale_bytes(const CodeRows& w) { return rounded_up(scale_floats(w) * 4, 64); }
+std::int64_t scale_bytes(const CodeRows& w) { return rounded_up(pair_scale_floats(w) * 4, 64); }
 
 // In floats, as all of a FloatProduct's scratch.
 std::int64_t amx_scratch(const CodeRows& w, std::int64_t m) noexcept {
@@ -79,7 +79,7 @@ template <typename Codes>
       continue;
     }
     TileSink sink{row - k0 / kAmxColumns * kAmxBytes};
-    Codes::read(w, read_scales(w, n0 + i, k0, k1, scales), n0 + i, k0, k1, w.row_bytes, sink);
+    Codes::read(w, Codes::prepare(w, n0 + i, k0, k1, scales), n0 + i, k0, k1, w.row_bytes, sink);
   }
 }
 

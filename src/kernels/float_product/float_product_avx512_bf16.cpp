@@ -87,20 +87,10 @@ template <int kVectors>
     for (int v = 0; v < kVectors; ++v) Simd::store(sums + r * sum_stride + v * kLanes, acc[r][v]);
 }
 
-/// A row as bfloat16.
-struct StorePairs {
-  std::byte* out;  ///< Of column 0.
-
-  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
-    _mm512_storeu_si512(out + k * 2, v0);
-    _mm512_storeu_si512(out + k * 2 + 64, v1);
-  }
-};
-
 constexpr std::int64_t kWeightFloats = kGemmBlock * kGemmColumns / 2;
 
 std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
-  return rounded_up(scale_floats(w), 16) + kWeightFloats + kGemmBlock * padded_rows(m);
+  return rounded_up(pair_scale_floats(w), 16) + kWeightFloats + kGemmBlock * padded_rows(m);
 }
 
 template <typename Codes>
@@ -115,14 +105,14 @@ template <typename Codes>
       continue;
     }
     StorePairs sink{row - k0 * 2};
-    Codes::read(w, read_scales(w, n0 + i, k0, k1, scales), n0 + i, k0, k1, w.row_bytes, sink);
+    Codes::read(w, Codes::prepare(w, n0 + i, k0, k1, scales), n0 + i, k0, k1, w.row_bytes, sink);
   }
 }
 
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
           std::int64_t m, float* scratch, float* out) noexcept {
   float* const scales = scratch;
-  auto* const weight = reinterpret_cast<std::byte*>(scratch + rounded_up(scale_floats(w), 16));
+  auto* const weight = reinterpret_cast<std::byte*>(scratch + rounded_up(pair_scale_floats(w), 16));
   float* const sums = reinterpret_cast<float*>(weight) + kWeightFloats;
   const std::int64_t stride = padded_rows(m);
   const std::int64_t rows = rounded_up(count, kTileRows);

@@ -112,15 +112,6 @@ struct PairTable {
     low[v] = _mm512_permutex2var_epi8(first, even_bytes(), second);
     high[v] = _mm512_permutex2var_epi8(first, odd_bytes(), second);
   }
-  /// 16 entries, repeated.
-  TORCHAO_CPP_ALWAYS_INLINE void set_repeated(Floats entries) {
-    static_assert(kVectors == 1);
-    const Pairs v = _mm512_castsi256_si512(reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(entries)));
-    const Pairs repeats = _mm512_set1_epi8(31);
-    low[0] = _mm512_permutexvar_epi8(_mm512_and_si512(even_bytes(), repeats), v);
-    high[0] = _mm512_permutexvar_epi8(_mm512_and_si512(odd_bytes(), repeats), v);
-  }
-
   /// Bits above those of an index are ignored. `signs`: their upper bits are added as signs.
   template <bool kHasSign>
   TORCHAO_CPP_ALWAYS_INLINE void look_up(Pairs index, Pairs& v0, Pairs& v1) const {
@@ -168,8 +159,17 @@ template <int kVectors>
   }
 }
 
+/// Readers that take scales as they are.
+struct PlainScales {
+  using Scales = RowScales;
+  static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t begin, std::int64_t end,
+                        float* scratch) {
+    return read_scales(w, n, begin, end, scratch);
+  }
+};
+
 /// Plain bfloat16.
-struct BFloat16Pairs {
+struct BFloat16Pairs : PlainScales {
   static constexpr bool kIsInterleaved = false;
 
   template <typename Sink>
@@ -201,7 +201,7 @@ TORCHAO_CPP_ALWAYS_INLINE Pairs load_bytes(const std::byte* from, std::int64_t c
 /// Codes of one byte that are converted: (code - zero) * scale. kGroups blocks in 64 columns: 1 (blocks
 /// of whole steps), 2 or 4; 0 where nothing is scaled.
 template <CodeForm kForm, int kGroups>
-struct ConvertedPairs {
+struct ConvertedPairs : PlainScales {
   static constexpr bool kIsInterleaved = false;
 
   template <typename Sink>
@@ -248,7 +248,7 @@ struct ConvertedPairs {
 
 /// Codes of one byte that are looked up: kVectors = 2 and a sign, or 1 and none. Blocks of whole steps.
 template <int kVectors>
-struct TabledPairs {
+struct TabledPairs : PlainScales {
   static constexpr bool kIsInterleaved = true;
 
   template <typename Sink>
@@ -332,75 +332,170 @@ class FieldBytes {
 /// Calls step<J>(k + 64 * J) for every 64 columns of begin .. end, both multiples of 64 (but for the
 /// end of the row); J tells where their fields lie.
 template <int kJ = 0, typename Step>
-TORCHAO_CPP_ALWAYS_INLINE void field_steps(std::int64_t k, std::int64_t begin, std::int64_t end,
-                                           const Step& step) {
+TORCHAO_CPP_ALWAYS_INLINE void some_field_steps(std::int64_t k, std::int64_t begin,
+                                                std::int64_t end, const Step& step) {
   const std::int64_t at = k + kJ * kPairColumns;
   if (at >= end) return;
   if (at >= begin) step.template operator()<kJ>(at);
-  if constexpr (kJ < 7) field_steps<kJ + 1>(k, begin, end, step);
+  if constexpr (kJ < 7) some_field_steps<kJ + 1>(k, begin, end, step);
+}
+template <int kJ = 0, typename Step>
+TORCHAO_CPP_ALWAYS_INLINE void all_field_steps(std::int64_t k, const Step& step) {
+  step.template operator()<kJ>(k + kJ * kPairColumns);
+  if constexpr (kJ < 7) all_field_steps<kJ + 1>(k, step);
 }
 
-/// Packed fields that are looked up. kGroups blocks in 64 columns: 1 (blocks of whole steps), 2 or 4;
-/// more than 1 for up to 4 bits only, where a table has 16 entries for each of four blocks.
-template <int kBits, int kGroups>
-struct FieldPairs {
-  static_assert(kGroups == 1 || kBits <= 4);
+/// Calls step<J>(k, k + 64 * J, end), k in steps of kFieldColumns.
+template <typename Step>
+TORCHAO_CPP_ALWAYS_INLINE void for_field_steps(std::int64_t begin, std::int64_t end,
+                                               const Step& step) {
+  std::int64_t k = begin / kFieldColumns * kFieldColumns;
+  const auto some = [&](std::int64_t stop) {
+    some_field_steps(k, begin, stop, [&]<int kJ>(std::int64_t at) __attribute__((always_inline)) {
+      step.template operator()<kJ>(k, at, end);
+    });
+    k += kFieldColumns;
+  };
+  if (k < begin) some(smaller(end, k + kFieldColumns));
+  for (; k + kFieldColumns <= end; k += kFieldColumns) {
+    all_field_steps(k, [&]<int kJ>(std::int64_t at) __attribute__((always_inline)) {
+      step.template operator()<kJ>(k, at, at + kPairColumns);
+    });
+  }
+  if (k < end) some(end);
+}
+
+/// Packed fields that are looked up in tables of one block each: 5 to 7 bits, blocks of whole steps.
+template <int kBits>
+struct FieldPairs : PlainScales {
   static constexpr bool kIsInterleaved = true;
   static constexpr int kVectors = kBits == 7 ? 2 : 1;
 
   template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales,
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const Scales& scales,
                                              std::int64_t n, std::int64_t begin, std::int64_t end,
                                              std::int64_t ahead, Sink& sink) {
     const FieldBytes<kBits> fields(w, n);
     const RowBlocks blocks(w);
     const bool is_zero_float = w.zero_kind == CodeZero::kFloat;
-    const Floats codes = Simd::load(w.code_values);
-    const auto values = [&](std::int64_t block) __attribute__((always_inline)) {
-      return BlockScaling(scales, is_zero_float, block).apply(codes);
-    };
     PairTable<kVectors> table;
-    std::int64_t block = kGroups == 1 ? blocks.block(begin) : 0;
-    std::int64_t left = kGroups == 1 ? blocks.steps_left(begin) : 0;
-    const std::int64_t per_block = kGroups == 1 ? blocks.steps_left(0) : 0;
-    const auto start_block = [&](std::int64_t b) __attribute__((always_inline)) {
-      if constexpr (kBits <= 4) {
-        table.set_repeated(values(b));
-      } else {
-        fill_table(w, BlockScaling(scales, is_zero_float, b), table);
+    std::int64_t block = blocks.block(begin);
+    std::int64_t left = blocks.steps_left(begin);
+    fill_table(w, BlockScaling(scales, is_zero_float, block), table);
+    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at, std::int64_t stop)
+                                    __attribute__((always_inline)) {
+      if (left == 0) {
+        fill_table(w, BlockScaling(scales, is_zero_float, ++block), table);
+        left = blocks.columns / kPairColumns;
+      }
+      --left;
+      Pairs v0, v1;
+      table.template look_up<false>(fields.template codes<kJ>(k, ahead), v0, v1);
+      hand_over<true>(sink, at, stop, v0, v1);
+    });
+  }
+};
+
+/// Packed fields of at most 4 bits. Each block has a table of 16 entries, made beforehand for all blocks
+/// of the range: [four blocks][lower 16 bytes], [four blocks][upper 16 bytes]. kGroups blocks in 64
+/// columns: 1 (blocks of whole steps), 2 or 4; more than one are looked up in one table of 64 entries.
+template <int kBits, int kGroups>
+struct SmallFieldPairs {
+  static constexpr bool kIsInterleaved = true;
+  static constexpr std::int64_t kFourTables = 4 * 32;
+
+  struct Scales {
+    const std::byte* tables;  ///< From block `first`, a multiple of 4.
+    std::int64_t first;
+  };
+  static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t begin, std::int64_t end,
+                        float* scratch) {
+    const RowScales row = read_scales(w, n, begin, end, scratch);
+    const RowBlocks blocks(w);
+    const std::int64_t first = blocks.block(begin) / 4 * 4;
+    const std::int64_t last = smaller(blocks.block(end - 1), blocks.last);
+    auto* tables = reinterpret_cast<std::byte*>(scratch + rounded_up(scale_floats(w), 16));
+    const Floats codes = Simd::load(w.code_values);
+    const auto fill = [&](auto&& value) __attribute__((always_inline)) {
+      std::byte* out = tables;
+      for (std::int64_t b = first; b <= last; b += 4, out += kFourTables) {
+        Floats v[4];
+        TORCHAO_CPP_UNROLL
+        for (int g = 0; g < 4; ++g) v[g] = value(smaller(b + g, last));
+        PairTable<1> table;
+        table.set(0, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+        _mm512_store_si512(out, table.low[0]);
+        _mm512_store_si512(out + 64, table.high[0]);
       }
     };
-    if constexpr (kGroups == 1) start_block(block);
-    for (std::int64_t k = begin / kFieldColumns * kFieldColumns; k < end; k += kFieldColumns) {
-      field_steps(k, begin, end, [&]<int kJ>(std::int64_t at) __attribute__((always_inline)) {
-        Pairs index = fields.template codes<kJ>(k, ahead);
-        if constexpr (kGroups == 1) {
-          if (left == 0) {
-            start_block(++block);
-            left = per_block;
-          }
-          --left;
-        } else {
-          if (kGroups == 4 || kJ % 2 == 0 || at == begin)
-            start_blocks(blocks, at - (kGroups == 2 ? kJ % 2 * kPairColumns : 0), values, table);
-          index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), index, group_bits<kJ>(), 0xCA);
-        }
-        Pairs v0, v1;
-        table.template look_up<false>(index, v0, v1);
-        hand_over<true>(sink, at, end, v0, v1);
+    const auto scale = [&](std::int64_t b) __attribute__((always_inline)) {
+      return Simd::set1(row.scale[b]);
+    };
+    const auto zero = [&](std::int64_t b) __attribute__((always_inline)) {
+      return Simd::set1(row.zero[b]);
+    };
+    if (row.scale == nullptr) {
+      fill([&](std::int64_t) __attribute__((always_inline)) { return codes; });
+    } else if (row.zero == nullptr) {
+      fill([&](std::int64_t b)
+               __attribute__((always_inline)) { return Simd::mul(codes, scale(b)); });
+    } else if (w.zero_kind == CodeZero::kFloat) {
+      fill([&](std::int64_t b) __attribute__((always_inline)) {
+        return Simd::add(Simd::mul(codes, scale(b)), zero(b));
+      });
+    } else {
+      fill([&](std::int64_t b) __attribute__((always_inline)) {
+        return Simd::mul(Simd::sub(codes, zero(b)), scale(b));
       });
     }
+    return {tables, first};
+  }
+
+  template <typename Sink>
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const Scales& scales,
+                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t ahead, Sink& sink) {
+    const FieldBytes<kBits> fields(w, n);
+    const RowBlocks blocks(w);
+    PairTable<1> table;
+    std::int64_t block = blocks.block(begin) - scales.first;
+    std::int64_t left = 0;
+    if constexpr (kGroups == 1) {
+      left = blocks.steps_left(begin);
+      load_table(scales.tables, block++, table);
+    }
+    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at, std::int64_t stop)
+                                    __attribute__((always_inline)) {
+      Pairs index = fields.template codes<kJ>(k, ahead);
+      if constexpr (kGroups == 1) {
+        if (left == 0) {
+          load_table(scales.tables, block++, table);
+          left = blocks.columns / kPairColumns;
+        }
+        --left;
+      } else {
+        const std::int64_t four = at / (4 * (kPairColumns / kGroups)) - scales.first / 4;
+        const std::byte* from = scales.tables + four * kFourTables;
+        table.low[0] = _mm512_load_si512(from);
+        table.high[0] = _mm512_load_si512(from + 64);
+        index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), index, group_bits<kJ>(), 0xCA);
+      }
+      Pairs v0, v1;
+      table.template look_up<false>(index, v0, v1);
+      hand_over<true>(sink, at, stop, v0, v1);
+    });
   }
 
  private:
-  template <typename Values>
-  TORCHAO_CPP_ALWAYS_INLINE static void start_blocks(const RowBlocks& blocks, std::int64_t k,
-                                                     const Values& values,
-                                                     PairTable<kVectors>& table) {
-    Floats v[4];
-    TORCHAO_CPP_UNROLL
-    for (int g = 0; g < 4; ++g) v[g] = values(blocks.template small_block<kGroups>(k + g * (kPairColumns / kGroups)));
-    table.set(0, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+  // The table of one block, repeated.
+  TORCHAO_CPP_ALWAYS_INLINE static void load_table(const std::byte* tables, std::int64_t block,
+                                                   PairTable<1>& table) {
+    const std::byte* from = tables + block / 4 * kFourTables + block % 4 * 16;
+    const auto load = [](const std::byte* p) __attribute__((always_inline)) {
+      return _mm512_broadcast_i32x4(_mm_load_si128(reinterpret_cast<const __m128i*>(p)));
+    };
+    table.low[0] = load(from);
+    table.high[0] = load(from + 64);
   }
 
   // 16 * the place of a column's block in the table.
@@ -417,9 +512,16 @@ struct FieldPairs {
   }
 };
 
+/// Floats that Codes::prepare() needs.
+inline std::int64_t pair_scale_floats(const CodeRows& w) {
+  const std::int64_t blocks = w.is_scaled ? w.blocks_per_row : 1;
+  const bool has_tables = w.form == CodeForm::kFields && w.bits <= 4;
+  return rounded_up(scale_floats(w), 16) + (has_tables ? 8 * rounded_up(blocks, 4) + 32 : 0);
+}
+
 /// Packed fields that are converted: 5 to 7 bits in blocks of less than 64 columns.
 template <int kBits>
-struct ConvertedFieldPairs {
+struct ConvertedFieldPairs : PlainScales {
   static constexpr bool kIsInterleaved = false;
 
   template <typename Sink>
@@ -430,22 +532,21 @@ struct ConvertedFieldPairs {
     const RowBlocks blocks(w);
     const bool is_zero_float = w.zero_kind == CodeZero::kFloat;
     const Floats offset = Simd::set1(w.code_offset);
-    for (std::int64_t k = begin / kFieldColumns * kFieldColumns; k < end; k += kFieldColumns) {
-      field_steps(k, begin, end, [&]<int kJ>(std::int64_t at) __attribute__((always_inline)) {
-        const Pairs index = _mm512_and_si512(fields.template codes<kJ>(k, ahead),
-                                             _mm512_set1_epi8((1 << kBits) - 1));
-        alignas(64) std::byte bytes[kPairColumns];
-        _mm512_store_si512(bytes, index);
-        Floats v[4];
-        TORCHAO_CPP_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          const std::int64_t block = smaller(blocks.block(at + i * kLanes), blocks.last);
-          v[i] = BlockScaling(scales, is_zero_float, block)
-                     .apply(Simd::sub(load_codes<CodeForm::kInt8>(bytes + i * kLanes), offset));
-        }
-        hand_over<false>(sink, at, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
-      });
-    }
+    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at, std::int64_t stop)
+                                    __attribute__((always_inline)) {
+      const Pairs index = _mm512_and_si512(fields.template codes<kJ>(k, ahead),
+                                           _mm512_set1_epi8((1 << kBits) - 1));
+      alignas(64) std::byte bytes[kPairColumns];
+      _mm512_store_si512(bytes, index);
+      Floats v[4];
+      TORCHAO_CPP_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        const std::int64_t block = smaller(blocks.block(at + i * kLanes), blocks.last);
+        v[i] = BlockScaling(scales, is_zero_float, block)
+                   .apply(Simd::sub(load_codes<CodeForm::kInt8>(bytes + i * kLanes), offset));
+      }
+      hand_over<false>(sink, at, stop, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+    });
   }
 };
 
@@ -471,11 +572,12 @@ void with_converted(const CodeRows& w, const F& fn) {
 template <int kBits, typename F>
 void with_fields(const CodeRows& w, const F& fn) {
   const int groups = pair_groups(w);
-  if (groups == 1) return fn.template operator()<FieldPairs<kBits, 1>>();
   if constexpr (kBits <= 4) {
-    if (groups == 2) return fn.template operator()<FieldPairs<kBits, 2>>();
-    fn.template operator()<FieldPairs<kBits, 4>>();
+    if (groups == 1) return fn.template operator()<SmallFieldPairs<kBits, 1>>();
+    if (groups == 2) return fn.template operator()<SmallFieldPairs<kBits, 2>>();
+    fn.template operator()<SmallFieldPairs<kBits, 4>>();
   } else {
+    if (groups == 1) return fn.template operator()<FieldPairs<kBits>>();
     fn.template operator()<ConvertedFieldPairs<kBits>>();
   }
 }
