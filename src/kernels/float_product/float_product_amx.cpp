@@ -21,7 +21,7 @@ std::int64_t amx_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
   return amx_panels(m) * tiles_along(columns) * kAmxBytes;
 }
 
-std::int64_t scale_bytes(const CodeRows& w) { return rounded_up(pair_scale_floats(w) * 4, 64); }
+std::int64_t scale_bytes(const CodeRows& w) { return pair_row_floats(w) * 4; }
 
 // In floats, as all of a FloatProduct's scratch.
 std::int64_t amx_scratch(const CodeRows& w, std::int64_t m) noexcept {
@@ -71,16 +71,14 @@ template <typename Codes>
                                   std::int64_t k0, std::int64_t k1, float* scales,
                                   std::byte* out) {
   const std::int64_t tiles = tiles_along(k1 - k0);
-  for (std::int64_t i = 0; i < rounded_up(count, 2 * kAmxRows); ++i) {
-    std::byte* row = amx_weight_row(out, i);
-    if (i >= count) {
-      for (std::int64_t t = 0; t < tiles; ++t)
-        _mm512_storeu_si512(row + t * kAmxBytes, _mm512_setzero_si512());
-      continue;
-    }
-    TileSink sink{row - k0 / kAmxColumns * kAmxBytes};
-    Codes::read(w, Codes::prepare(w, n0 + i, k0, k1, scales), n0 + i, k0, k1, w.row_bytes, sink);
-  }
+  const auto row = [&](std::int64_t i) { return n0 + i; };
+  for_pair_rows<Codes>(w, count, k0, k1, scales, row, [&](std::int64_t i, const auto& row_scales) {
+    TileSink sink{amx_weight_row(out, i) - k0 / kAmxColumns * kAmxBytes};
+    Codes::read(w, row_scales, n0 + i, k0, k1, w.row_bytes, sink);
+  });
+  for (std::int64_t i = count; i < rounded_up(count, 2 * kAmxRows); ++i)
+    for (std::int64_t t = 0; t < tiles; ++t)
+      _mm512_storeu_si512(amx_weight_row(out, i) + t * kAmxBytes, _mm512_setzero_si512());
 }
 
 template <typename Codes>

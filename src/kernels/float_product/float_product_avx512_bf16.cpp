@@ -90,29 +90,26 @@ template <int kVectors>
 constexpr std::int64_t kWeightFloats = kGemmBlock * kGemmColumns / 2;
 
 std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
-  return rounded_up(pair_scale_floats(w), 16) + kWeightFloats + kGemmBlock * padded_rows(m);
+  return pair_row_floats(w) + kWeightFloats + kGemmBlock * padded_rows(m);
 }
 
 template <typename Codes>
 [[gnu::noinline]] void take_apart(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                  std::int64_t k0, std::int64_t k1, float* scales,
+                                  std::int64_t k0, std::int64_t k1, float* scratch,
                                   std::byte* out) {
-  for (std::int64_t i = 0; i < rounded_up(count, kTileRows); ++i) {
-    std::byte* row = out + i * kGemmColumns * 2;
-    if (i >= count) {
-      // Rows that only fill a tile.
-      std::memset(row, 0, static_cast<std::size_t>(pair_row_bytes(k1 - k0)));
-      continue;
-    }
-    StorePairs sink{row - k0 * 2};
-    Codes::read(w, Codes::prepare(w, n0 + i, k0, k1, scales), n0 + i, k0, k1, w.row_bytes, sink);
-  }
+  const auto row = [&](std::int64_t i) { return n0 + i; };
+  for_pair_rows<Codes>(w, count, k0, k1, scratch, row, [&](std::int64_t i, const auto& scales) {
+    StorePairs sink{out + i * kGemmColumns * 2 - k0 * 2};
+    Codes::read(w, scales, n0 + i, k0, k1, w.row_bytes, sink);
+  });
+  // Rows that only fill a tile.
+  for (std::int64_t i = count; i < rounded_up(count, kTileRows); ++i)
+    std::memset(out + i * kGemmColumns * 2, 0, static_cast<std::size_t>(pair_row_bytes(k1 - k0)));
 }
 
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
           std::int64_t m, float* scratch, float* out) noexcept {
-  float* const scales = scratch;
-  auto* const weight = reinterpret_cast<std::byte*>(scratch + rounded_up(pair_scale_floats(w), 16));
+  auto* const weight = reinterpret_cast<std::byte*>(scratch + pair_row_floats(w));
   float* const sums = reinterpret_cast<float*>(weight) + kWeightFloats;
   const std::int64_t stride = padded_rows(m);
   const std::int64_t rows = rounded_up(count, kTileRows);
@@ -120,7 +117,7 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
   for (std::int64_t k0 = 0; k0 < w.columns; k0 += kGemmColumns) {
     const std::int64_t k1 = smaller(w.columns, k0 + kGemmColumns);
     with_pair_codes(w, [&]<typename Codes>() {
-      take_apart<Codes>(w, n0, count, k0, k1, scales, weight);
+      take_apart<Codes>(w, n0, count, k0, k1, scratch, weight);
     });
     const std::int64_t pairs = rounded_up(k1 - k0, kPairColumns) / 2;
     for (std::int64_t p = 0; p < x_panels(m); ++p) {

@@ -13,6 +13,7 @@
 // Readers that do so say kIsInterleaved; x is then brought into that order too. Subnormal bfloat16
 // values count as 0, as these instructions have it.
 
+#include <array>
 #include <cstring>
 
 #include "kernels/float_product/simd_code_reader.h"
@@ -62,16 +63,74 @@ TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_
   sink.step(k, v0, v1);
 }
 
+/// Scales and zero points of one weight row, as they are stored: widened in scratch memory, they would be
+/// loaded before their store is through.
+class PairScales {
+ public:
+  PairScales(const CodeRows& w, std::int64_t n)
+      : w_(&w), first_(w.is_scaled ? n / w.block_rows * w.blocks_per_row : 0) {}
+
+  TORCHAO_CPP_ALWAYS_INLINE Floats scale(std::int64_t block) const {
+    if (!w_->is_scaled) return Simd::set1(1.0f);
+    if (w_->scale_form != ScaleForm::kByte) return load(w_->scale, block);
+    return Simd::set1(w_->byte_scales[static_cast<const std::uint8_t*>(w_->scale)[first_ + block]]);
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats zero(std::int64_t block) const {
+    return w_->zero_kind == CodeZero::kNone ? Simd::zero() : load(w_->zero, block);
+  }
+  /// Of four blocks, each in four lanes; 0 for those from `count` on.
+  TORCHAO_CPP_ALWAYS_INLINE Floats four_scales(std::int64_t block, std::int64_t count) const {
+    if (!w_->is_scaled) return Simd::set1(1.0f);
+    if (w_->scale_form != ScaleForm::kByte) return load_four(w_->scale, block, count);
+    const auto* bytes = static_cast<const std::uint8_t*>(w_->scale) + first_ + block;
+    const auto at = [&](int i) { return i < count ? w_->byte_scales[bytes[i]] : 0.0f; };
+    return spread(_mm_setr_ps(at(0), at(1), at(2), at(3)));
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats four_zeros(std::int64_t block, std::int64_t count) const {
+    return load_four(w_->zero, block, count);
+  }
+
+ private:
+  TORCHAO_CPP_ALWAYS_INLINE static Floats spread(__m128 v) {
+    return _mm512_permutexvar_ps(
+        _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+        _mm512_castps128_ps512(v));
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats load_four(const void* values, std::int64_t block,
+                                             std::int64_t count) const {
+    const auto mask = static_cast<__mmask8>((1u << smaller(count, 4)) - 1u);
+    if (w_->scale_form == ScaleForm::kFloat32)
+      return spread(_mm_maskz_loadu_ps(mask, static_cast<const float*>(values) + first_ + block));
+    const __m512i words = _mm512_castsi128_si512(_mm_maskz_loadu_epi16(
+        mask, static_cast<const std::int16_t*>(values) + first_ + block));
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(
+        0xAAAAAAAA,
+        _mm512_setr_epi64(0, 0, 0x0001000100010001, 0x0001000100010001, 0x0002000200020002,
+                          0x0002000200020002, 0x0003000300030003, 0x0003000300030003),
+        words));
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats load(const void* values, std::int64_t block) const {
+    if (w_->scale_form == ScaleForm::kFloat32)
+      return Simd::set1(static_cast<const float*>(values)[first_ + block]);
+    const __m512i word =
+        _mm512_set1_epi16(static_cast<const std::int16_t*>(values)[first_ + block]);
+    return _mm512_castsi512_ps(_mm512_and_si512(word, _mm512_set1_epi32(-0x10000)));
+  }
+
+  const CodeRows* w_;
+  std::int64_t first_;
+};
+
 /// Scale and zero point of runs of columns.
 struct BlockScaling {
   Floats scale, zero;
   bool is_zero_float;
 
-  TORCHAO_CPP_ALWAYS_INLINE BlockScaling(const RowScales& scales, bool zero_is_float,
+  TORCHAO_CPP_ALWAYS_INLINE BlockScaling(const CodeRows& w, const PairScales& scales,
                                          std::int64_t block)
-      : scale(Simd::set1(scales.scale == nullptr ? 1.0f : scales.scale[block])),
-        zero(Simd::set1(scales.zero == nullptr ? 0.0f : scales.zero[block])),
-        is_zero_float(zero_is_float) {}
+      : scale(scales.scale(block)),
+        zero(scales.zero(block)),
+        is_zero_float(w.zero_kind == CodeZero::kFloat) {}
 
   // Not rounded yet. A zero point of 0 changes nothing in either form.
   TORCHAO_CPP_ALWAYS_INLINE Floats apply(Floats code) const {
@@ -159,21 +218,21 @@ template <int kVectors>
   }
 }
 
-/// Readers that take scales as they are.
-struct PlainScales {
-  using Scales = RowScales;
-  static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t begin, std::int64_t end,
-                        float* scratch) {
-    return read_scales(w, n, begin, end, scratch);
+/// Readers that take scales as they are stored.
+struct StoredScales {
+  using Scales = PairScales;
+  static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t, std::int64_t,
+                        std::byte*) {
+    return {w, n};
   }
 };
 
 /// Plain bfloat16.
-struct BFloat16Pairs : PlainScales {
+struct BFloat16Pairs : StoredScales {
   static constexpr bool kIsInterleaved = false;
 
   template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales&, std::int64_t n,
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales&, std::int64_t n,
                                              std::int64_t begin, std::int64_t end,
                                              std::int64_t ahead, Sink& sink) {
     const std::byte* row = w.codes + n * w.row_bytes;
@@ -201,17 +260,17 @@ TORCHAO_CPP_ALWAYS_INLINE Pairs load_bytes(const std::byte* from, std::int64_t c
 /// Codes of one byte that are converted: (code - zero) * scale. kGroups blocks in 64 columns: 1 (blocks
 /// of whole steps), 2 or 4; 0 where nothing is scaled.
 template <CodeForm kForm, int kGroups>
-struct ConvertedPairs : PlainScales {
+struct ConvertedPairs : StoredScales {
   static constexpr bool kIsInterleaved = false;
 
   template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales,
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
                                              std::int64_t n, std::int64_t begin, std::int64_t end,
                                              std::int64_t ahead, Sink& sink) {
     const std::byte* row = w.codes + n * w.row_bytes;
     const RowBlocks blocks(w);
     for (std::int64_t k = begin; k < end;) {
-      const BlockScaling scaling(scales, false, kGroups == 1 ? blocks.block(k) : 0);
+      const BlockScaling scaling(w, scales, kGroups == 1 ? blocks.block(k) : 0);
       const std::int64_t stop =
           kGroups == 1 ? smaller(end, k + blocks.steps_left(k) * kPairColumns) : end;
       for (; k < stop; k += kPairColumns) {
@@ -231,7 +290,7 @@ struct ConvertedPairs : PlainScales {
           if constexpr (kGroups == 1) v[i] = scaled(scaling, v[i]);
           if constexpr (kGroups > 1) {
             const std::int64_t block = blocks.template small_block<kGroups>(k + i * kLanes);
-            v[i] = scaled(BlockScaling(scales, false, block), v[i]);
+            v[i] = scaled(BlockScaling(w, scales, block), v[i]);
           }
         }
         hand_over<false>(sink, k, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
@@ -248,18 +307,18 @@ struct ConvertedPairs : PlainScales {
 
 /// Codes of one byte that are looked up: kVectors = 2 and a sign, or 1 and none. Blocks of whole steps.
 template <int kVectors>
-struct TabledPairs : PlainScales {
+struct TabledPairs : StoredScales {
   static constexpr bool kIsInterleaved = true;
 
   template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales,
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
                                              std::int64_t n, std::int64_t begin, std::int64_t end,
                                              std::int64_t ahead, Sink& sink) {
     const std::byte* row = w.codes + n * w.row_bytes;
     const RowBlocks blocks(w);
     for (std::int64_t k = begin; k < end;) {
       PairTable<kVectors> table;
-      fill_table(w, BlockScaling(scales, false, blocks.block(k)), table);
+      fill_table(w, BlockScaling(w, scales, blocks.block(k)), table);
       const std::int64_t stop = smaller(end, k + blocks.steps_left(k) * kPairColumns);
       for (; k < stop; k += kPairColumns) {
         Simd::prefetch(row + k + ahead);
@@ -329,45 +388,27 @@ class FieldBytes {
   const std::byte* plane1_;
 };
 
-/// Calls step<J>(k + 64 * J) for every 64 columns of begin .. end, both multiples of 64 (but for the
-/// end of the row); J tells where their fields lie.
+/// Calls step<J>(k, k + 64 * J) for every 64 columns of begin .. end, both multiples of 64 (but for the
+/// end of the row), k in steps of kFieldColumns; J tells where their fields lie. Everything is inlined:
+/// what `step` refers to stays in registers.
 template <int kJ = 0, typename Step>
-TORCHAO_CPP_ALWAYS_INLINE void some_field_steps(std::int64_t k, std::int64_t begin,
-                                                std::int64_t end, const Step& step) {
+TORCHAO_CPP_ALWAYS_INLINE void field_steps(std::int64_t k, std::int64_t begin, std::int64_t end,
+                                           const Step& step) {
   const std::int64_t at = k + kJ * kPairColumns;
   if (at >= end) return;
-  if (at >= begin) step.template operator()<kJ>(at);
-  if constexpr (kJ < 7) some_field_steps<kJ + 1>(k, begin, end, step);
+  if (at >= begin) step.template operator()<kJ>(k, at);
+  if constexpr (kJ < 7) field_steps<kJ + 1>(k, begin, end, step);
 }
-template <int kJ = 0, typename Step>
-TORCHAO_CPP_ALWAYS_INLINE void all_field_steps(std::int64_t k, const Step& step) {
-  step.template operator()<kJ>(k + kJ * kPairColumns);
-  if constexpr (kJ < 7) all_field_steps<kJ + 1>(k, step);
-}
-
-/// Calls step<J>(k, k + 64 * J, end), k in steps of kFieldColumns.
 template <typename Step>
 TORCHAO_CPP_ALWAYS_INLINE void for_field_steps(std::int64_t begin, std::int64_t end,
                                                const Step& step) {
-  std::int64_t k = begin / kFieldColumns * kFieldColumns;
-  const auto some = [&](std::int64_t stop) {
-    some_field_steps(k, begin, stop, [&]<int kJ>(std::int64_t at) __attribute__((always_inline)) {
-      step.template operator()<kJ>(k, at, end);
-    });
-    k += kFieldColumns;
-  };
-  if (k < begin) some(smaller(end, k + kFieldColumns));
-  for (; k + kFieldColumns <= end; k += kFieldColumns) {
-    all_field_steps(k, [&]<int kJ>(std::int64_t at) __attribute__((always_inline)) {
-      step.template operator()<kJ>(k, at, at + kPairColumns);
-    });
-  }
-  if (k < end) some(end);
+  for (std::int64_t k = begin / kFieldColumns * kFieldColumns; k < end; k += kFieldColumns)
+    field_steps(k, begin, end, step);
 }
 
 /// Packed fields that are looked up in tables of one block each: 5 to 7 bits, blocks of whole steps.
 template <int kBits>
-struct FieldPairs : PlainScales {
+struct FieldPairs : StoredScales {
   static constexpr bool kIsInterleaved = true;
   static constexpr int kVectors = kBits == 7 ? 2 : 1;
 
@@ -377,21 +418,20 @@ struct FieldPairs : PlainScales {
                                              std::int64_t ahead, Sink& sink) {
     const FieldBytes<kBits> fields(w, n);
     const RowBlocks blocks(w);
-    const bool is_zero_float = w.zero_kind == CodeZero::kFloat;
     PairTable<kVectors> table;
     std::int64_t block = blocks.block(begin);
     std::int64_t left = blocks.steps_left(begin);
-    fill_table(w, BlockScaling(scales, is_zero_float, block), table);
-    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at, std::int64_t stop)
+    fill_table(w, BlockScaling(w, scales, block), table);
+    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
                                     __attribute__((always_inline)) {
       if (left == 0) {
-        fill_table(w, BlockScaling(scales, is_zero_float, ++block), table);
+        fill_table(w, BlockScaling(w, scales, ++block), table);
         left = blocks.columns / kPairColumns;
       }
       --left;
       Pairs v0, v1;
       table.template look_up<false>(fields.template codes<kJ>(k, ahead), v0, v1);
-      hand_over<true>(sink, at, stop, v0, v1);
+      hand_over<true>(sink, at, end, v0, v1);
     });
   }
 };
@@ -404,49 +444,55 @@ struct SmallFieldPairs {
   static constexpr bool kIsInterleaved = true;
   static constexpr std::int64_t kFourTables = 4 * 32;
 
+  /// Where prepare() has the lower byte of entry i % 16 of block i / 16.
+  alignas(64) static constexpr std::array<std::uint8_t, 64> kTableBytes = [] {
+    std::array<std::uint8_t, 64> bytes{};
+    for (int i = 0; i < 64; ++i) {
+      const int block = i / 16, code = i % 16;
+      bytes[static_cast<std::size_t>(i)] =
+          static_cast<std::uint8_t>(2 * (code / 4 * 16 + block * 4 + code % 4));
+    }
+    return bytes;
+  }();
+
   struct Scales {
     const std::byte* tables;  ///< From block `first`, a multiple of 4.
     std::int64_t first;
   };
   static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t begin, std::int64_t end,
-                        float* scratch) {
-    const RowScales row = read_scales(w, n, begin, end, scratch);
+                        std::byte* tables) {
+    const PairScales row(w, n);
     const RowBlocks blocks(w);
     const std::int64_t first = blocks.block(begin) / 4 * 4;
     const std::int64_t last = smaller(blocks.block(end - 1), blocks.last);
-    auto* tables = reinterpret_cast<std::byte*>(scratch + rounded_up(scale_floats(w), 16));
-    const Floats codes = Simd::load(w.code_values);
+    // Lanes of four codes, for each of four blocks.
+    Floats codes[4];
+    TORCHAO_CPP_UNROLL
+    for (int i = 0; i < 4; ++i)
+      codes[i] = _mm512_broadcast_f32x4(_mm_loadu_ps(w.code_values + 4 * i));
     const auto fill = [&](auto&& value) __attribute__((always_inline)) {
+      const Pairs lower = _mm512_load_si512(kTableBytes.data());
+      const Pairs upper = _mm512_add_epi8(lower, _mm512_set1_epi8(1));
       std::byte* out = tables;
       for (std::int64_t b = first; b <= last; b += 4, out += kFourTables) {
+        const std::int64_t count = last + 1 - b;
+        const Floats scale = row.four_scales(b, count);
+        const Floats zero = w.zero_kind == CodeZero::kNone ? Simd::zero() : row.four_zeros(b, count);
         Floats v[4];
         TORCHAO_CPP_UNROLL
-        for (int g = 0; g < 4; ++g) v[g] = value(smaller(b + g, last));
-        PairTable<1> table;
-        table.set(0, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
-        _mm512_store_si512(out, table.low[0]);
-        _mm512_store_si512(out + 64, table.high[0]);
+        for (int i = 0; i < 4; ++i) v[i] = value(codes[i], scale, zero);
+        const Pairs v01 = to_pairs(v[0], v[1]);
+        const Pairs v23 = to_pairs(v[2], v[3]);
+        _mm512_store_si512(out, _mm512_permutex2var_epi8(v01, lower, v23));
+        _mm512_store_si512(out + 64, _mm512_permutex2var_epi8(v01, upper, v23));
       }
     };
-    const auto scale = [&](std::int64_t b) __attribute__((always_inline)) {
-      return Simd::set1(row.scale[b]);
-    };
-    const auto zero = [&](std::int64_t b) __attribute__((always_inline)) {
-      return Simd::set1(row.zero[b]);
-    };
-    if (row.scale == nullptr) {
-      fill([&](std::int64_t) __attribute__((always_inline)) { return codes; });
-    } else if (row.zero == nullptr) {
-      fill([&](std::int64_t b)
-               __attribute__((always_inline)) { return Simd::mul(codes, scale(b)); });
-    } else if (w.zero_kind == CodeZero::kFloat) {
-      fill([&](std::int64_t b) __attribute__((always_inline)) {
-        return Simd::add(Simd::mul(codes, scale(b)), zero(b));
-      });
+    if (w.zero_kind == CodeZero::kFloat) {
+      fill([](Floats code, Floats scale, Floats zero)
+               __attribute__((always_inline)) { return Simd::add(Simd::mul(code, scale), zero); });
     } else {
-      fill([&](std::int64_t b) __attribute__((always_inline)) {
-        return Simd::mul(Simd::sub(codes, zero(b)), scale(b));
-      });
+      fill([](Floats code, Floats scale, Floats zero)
+               __attribute__((always_inline)) { return Simd::mul(Simd::sub(code, zero), scale); });
     }
     return {tables, first};
   }
@@ -464,7 +510,7 @@ struct SmallFieldPairs {
       left = blocks.steps_left(begin);
       load_table(scales.tables, block++, table);
     }
-    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at, std::int64_t stop)
+    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
                                     __attribute__((always_inline)) {
       Pairs index = fields.template codes<kJ>(k, ahead);
       if constexpr (kGroups == 1) {
@@ -482,7 +528,7 @@ struct SmallFieldPairs {
       }
       Pairs v0, v1;
       table.template look_up<false>(index, v0, v1);
-      hand_over<true>(sink, at, stop, v0, v1);
+      hand_over<true>(sink, at, end, v0, v1);
     });
   }
 
@@ -512,27 +558,25 @@ struct SmallFieldPairs {
   }
 };
 
-/// Floats that Codes::prepare() needs.
-inline std::int64_t pair_scale_floats(const CodeRows& w) {
-  const std::int64_t blocks = w.is_scaled ? w.blocks_per_row : 1;
-  const bool has_tables = w.form == CodeForm::kFields && w.bits <= 4;
-  return rounded_up(scale_floats(w), 16) + (has_tables ? 8 * rounded_up(blocks, 4) + 32 : 0);
+/// Bytes that Codes::prepare() needs.
+inline std::int64_t pair_table_bytes(const CodeRows& w) {
+  if (w.form != CodeForm::kFields || w.bits > 4) return 0;
+  return rounded_up(w.is_scaled ? w.blocks_per_row : 1, 4) * 32;
 }
 
 /// Packed fields that are converted: 5 to 7 bits in blocks of less than 64 columns.
 template <int kBits>
-struct ConvertedFieldPairs : PlainScales {
+struct ConvertedFieldPairs : StoredScales {
   static constexpr bool kIsInterleaved = false;
 
   template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const RowScales& scales,
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
                                              std::int64_t n, std::int64_t begin, std::int64_t end,
                                              std::int64_t ahead, Sink& sink) {
     const FieldBytes<kBits> fields(w, n);
     const RowBlocks blocks(w);
-    const bool is_zero_float = w.zero_kind == CodeZero::kFloat;
     const Floats offset = Simd::set1(w.code_offset);
-    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at, std::int64_t stop)
+    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
                                     __attribute__((always_inline)) {
       const Pairs index = _mm512_and_si512(fields.template codes<kJ>(k, ahead),
                                            _mm512_set1_epi8((1 << kBits) - 1));
@@ -542,10 +586,10 @@ struct ConvertedFieldPairs : PlainScales {
       TORCHAO_CPP_UNROLL
       for (int i = 0; i < 4; ++i) {
         const std::int64_t block = smaller(blocks.block(at + i * kLanes), blocks.last);
-        v[i] = BlockScaling(scales, is_zero_float, block)
+        v[i] = BlockScaling(w, scales, block)
                    .apply(Simd::sub(load_codes<CodeForm::kInt8>(bytes + i * kLanes), offset));
       }
-      hand_over<false>(sink, at, stop, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+      hand_over<false>(sink, at, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
     });
   }
 };
@@ -666,6 +710,29 @@ TORCHAO_CPP_ALWAYS_INLINE void transpose_x(const std::byte* x, std::int64_t rows
   }
   Simd::transpose(first);
   Simd::transpose(second);
+}
+
+/// Floats that for_pair_rows() needs as scratch.
+inline std::int64_t pair_row_floats(const CodeRows& w) { return 2 * pair_table_bytes(w) / 4; }
+
+/// Calls fn(i, scales) for rows row(0) .. row(count - 1), columns begin .. end, scales as Codes::read()
+/// takes them. Those of the next row are made before a row is read, so that its tables have left the
+/// store buffer by then.
+template <typename Codes, typename Row, typename F>
+TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t count,
+                                             std::int64_t begin, std::int64_t end, float* scratch,
+                                             const Row& row, const F& fn) {
+  auto* tables = reinterpret_cast<std::byte*>(scratch);
+  const auto prepare = [&](std::int64_t i) {
+    return Codes::prepare(w, row(i), begin, end, tables + i % 2 * pair_table_bytes(w));
+  };
+  if (count == 0) return;
+  auto scales = prepare(0);
+  for (std::int64_t i = 0; i < count; ++i) {
+    const auto next = i + 1 < count ? prepare(i + 1) : scales;
+    fn(i, scales);
+    scales = next;
+  }
 }
 
 }  // namespace

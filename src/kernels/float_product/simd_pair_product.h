@@ -63,8 +63,8 @@ template <typename Codes, int kM>
   const std::int64_t ahead = w.columns <= kPairDotColumns<kM> ? 1024 : w.row_bytes;
   for (std::int64_t k0 = 0; k0 < w.columns; k0 += kPairDotColumns<kM>) {
     const std::int64_t k1 = smaller(w.columns, k0 + kPairDotColumns<kM>);
-    for (std::int64_t i = 0; i < count; ++i) {
-      const auto scales = Codes::prepare(w, n0 + i, k0, k1, scratch);
+    const auto row = [&](std::int64_t i) { return n0 + i; };
+    for_pair_rows<Codes>(w, count, k0, k1, scratch, row, [&](std::int64_t i, const auto& scales) {
       PairDotSink<kM> sink(x, pair_row_bytes(w.columns), m);
       Codes::read(w, scales, n0 + i, k0, k1, ahead, sink);
       TORCHAO_CPP_UNROLL
@@ -74,7 +74,7 @@ template <typename Codes, int kM>
           sum = k0 == 0 ? sink.sum(r) : sum + sink.sum(r);
         }
       }
-    }
+    });
   }
 }
 
@@ -141,7 +141,7 @@ template <typename Codes>
 [[gnu::noinline]] void dot_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
                                  const std::byte* x, std::int64_t m, float* scratch,
                                  float* sums) {
-  auto* const buffer = reinterpret_cast<std::byte*>(scratch + pair_scale_floats(w));
+  auto* const buffer = reinterpret_cast<std::byte*>(scratch + pair_row_floats(w));
   float* const vectors = reinterpret_cast<float*>(buffer) + kTileWeightFloats;
   const std::int64_t groups = (m + kTileSide - 1) / kTileSide;
   const std::int64_t x_stride = pair_row_bytes(w.columns);
@@ -150,11 +150,12 @@ template <typename Codes>
       Simd::store(vectors + v * kLanes, Simd::zero());
     for (std::int64_t k0 = 0; k0 < w.columns; k0 += kTileColumns) {
       const std::int64_t k1 = smaller(w.columns, k0 + kTileColumns);
-      for (int r = 0; r < kTileSide; ++r) {
-        const std::int64_t n = n0 + smaller(i + r, count - 1);
-        StorePairs sink{buffer + r * kTileColumns * 2 - k0 * 2};
-        Codes::read(w, Codes::prepare(w, n, k0, k1, scratch), n, k0, k1, 1024, sink);
-      }
+      const auto row = [&](std::int64_t r) { return n0 + smaller(i + r, count - 1); };
+      for_pair_rows<Codes>(w, kTileSide, k0, k1, scratch, row,
+                           [&](std::int64_t r, const auto& scales) {
+                             StorePairs sink{buffer + r * kTileColumns * 2 - k0 * 2};
+                             Codes::read(w, scales, row(r), k0, k1, 1024, sink);
+                           });
       for (std::int64_t g = 0; g < groups; ++g) {
         const std::byte* rows[kTileSide];
         for (int r = 0; r < kTileSide; ++r)
@@ -174,7 +175,7 @@ template <typename Codes>
 }
 
 std::int64_t pair_dot_scratch(const CodeRows& w) noexcept {
-  return pair_scale_floats(w) + kTileWeightFloats + kPairDotRows / kTileSide * kTileSums * kLanes;
+  return pair_row_floats(w) + kTileWeightFloats + kPairDotRows / kTileSide * kTileSums * kLanes;
 }
 
 std::int64_t pair_dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
