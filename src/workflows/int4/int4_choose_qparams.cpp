@@ -105,7 +105,8 @@ Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm for
   const std::int64_t element_bytes = dtype_size_bytes(dtype);
   const bool is_packed = form == CodeForm::kNibbles;
   Int4Groups out{Tensor::empty(DType::kInt8, {n, is_packed ? k / 2 : k}),
-                 Tensor::empty(stored_dtype, {n, columns}), Tensor::empty(stored_dtype, {n, columns})};
+                 Tensor::empty(stored_dtype, {n, columns}),
+                 Tensor::empty(stored_dtype, {n, columns})};
   std::byte* const scale = out.scale.mutable_bytes();
   std::byte* const zero_point = out.zero_point.mutable_bytes();
   auto* const stored = out.codes.mutable_data<std::int8_t>();

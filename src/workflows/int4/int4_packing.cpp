@@ -41,8 +41,8 @@ void for_shuffle_tiles(const Shape& shape, Int4Shuffle order, const F& fn) {
   const std::int64_t columns_grain = 65536 / (row_tiles * tile_bytes * 2) + 1;
   parallel_for(half / tile_row_bytes, columns_grain, [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t t = begin * row_tiles; t < end * row_tiles; ++t) {
-      fn(ShuffleTile{t * tile_bytes, t % row_tiles * kShuffleRows * half +
-                                         t / row_tiles * tile_row_bytes},
+      fn(ShuffleTile{t * tile_bytes,
+                     t % row_tiles * kShuffleRows * half + t / row_tiles * tile_row_bytes},
          half);
     }
   });
@@ -60,7 +60,8 @@ constexpr std::array<std::uint8_t, 256> make_float8_nibbles() noexcept {
 }
 constexpr std::array<std::uint8_t, 256> kFloat8Nibbles = make_float8_nibbles();
 
-// A shuffled byte holds the same column of rows r and r + 8; `byte` is r % 8 * 16 + j % 8 * 2 + j / 8.
+// A shuffled byte holds the same column of rows r and r + 8; `byte` is r % 8 * 16 + j % 8 * 2 + j
+// / 8.
 void shuffle_bfloat16_tile(const std::uint8_t* plain, std::int64_t half,
                            std::uint8_t* shuffled) noexcept {
   for (std::int64_t byte = 0; byte < 128; ++byte) {
@@ -84,8 +85,8 @@ void unshuffle_bfloat16_tile(const std::uint8_t* shuffled, std::int64_t half,
   }
 }
 
-// Four columns, two bytes, stay together: unit u of row r is at unit r % 8 * 16 + u % 4 * 4 + u / 4 *
-// 2 + r / 8. fn(shuffled byte, plain byte).
+// Four columns, two bytes, stay together: unit u of row r is at unit r % 8 * 16 + u % 4 * 4 + u / 4
+// * 2 + r / 8. fn(shuffled byte, plain byte).
 template <typename F>
 void for_float8_units(std::int64_t half, const F& fn) noexcept {
   for (std::int64_t row = 0; row < kShuffleRows; ++row) {

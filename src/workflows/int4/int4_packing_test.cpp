@@ -54,10 +54,9 @@ std::int64_t shuffled_nibble(Int4Shuffle order, std::int64_t rows, std::int64_t 
   const std::int64_t r = n % 16;
   const std::int64_t j = k % columns;
   const std::int64_t tile = k / columns * (rows / 16) + n / 16;
-  const std::int64_t nibble =
-      order == Int4Shuffle::kBFloat16
-          ? r % 8 * 32 + j % 8 * 4 + j / 8 * 2 + r / 8
-          : r % 8 * 64 + j % 16 / 4 * 16 + j / 16 * 8 + r / 8 * 4 + j % 4;
+  const std::int64_t nibble = order == Int4Shuffle::kBFloat16
+                                  ? r % 8 * 32 + j % 8 * 4 + j / 8 * 2 + r / 8
+                                  : r % 8 * 64 + j % 16 / 4 * 16 + j / 16 * 8 + r / 8 * 4 + j % 4;
   return tile * 16 * columns + nibble;
 }
 

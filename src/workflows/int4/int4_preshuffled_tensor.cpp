@@ -160,9 +160,10 @@ WeightTensorPtr Int4PreshuffledTensor::from_parts(const TensorParts& parts, std:
 std::string Int4PreshuffledTensor::shape_problem(const Shape& shape, std::int64_t group_size,
                                                  DType activation_dtype) {
   if (group_size <= 1 || shape[1] % group_size != 0) {
-    return fmt::format("{}: weight {} with group size {}: the last dimension must be divisible by "
-                       "a group size above 1",
-                       kClassName, shape_to_string(shape), group_size);
+    return fmt::format(
+        "{}: weight {} with group size {}: the last dimension must be divisible by "
+        "a group size above 1",
+        kClassName, shape_to_string(shape), group_size);
   }
   return layout_problem(shape[0], shape[1], activation_dtype);
 }
@@ -245,9 +246,9 @@ TensorParts Int4PreshuffledTensor::to_parts() const {
   }
   out.parts.emplace_back("qdata", shuffle_nibbles(data_.qdata, shuffle_order(activation_dtype())));
   const Shape& scale = data_.group_scale.shape();
-  out.parts.emplace_back("group_scale", has_float8_activation()
-                                            ? data_.group_scale.reshape({scale[0], kTableSize, s[0]})
-                                            : data_.group_scale);
+  out.parts.emplace_back("group_scale", has_float8_activation() ? data_.group_scale.reshape(
+                                                                      {scale[0], kTableSize, s[0]})
+                                                                : data_.group_scale);
   return out;
 }
 
@@ -290,8 +291,9 @@ WeightTensorPtr Int4PreshuffledTensor::slice(int dim, std::int64_t start, std::i
   const std::int64_t multiple =
       dim == 0 ? kShuffleRows : shuffle_columns(shuffle_order(activation_dtype()));
   if (start % multiple != 0 || end % multiple != 0) {
-    throw ShapeError(fmt::format("{}: slice {}:{} of dimension {}; the ends must be multiples of {}",
-                                 kClassName, start, end, dim, multiple));
+    throw ShapeError(
+        fmt::format("{}: slice {}:{} of dimension {}; the ends must be multiples of {}", kClassName,
+                    start, end, dim, multiple));
   }
   Data out = data_;
   if (dim == 0) {

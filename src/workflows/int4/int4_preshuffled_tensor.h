@@ -16,9 +16,9 @@ namespace torchao_cpp {
 ///   - bfloat16 activations, K a multiple of 16: group_scale and group_zero bfloat16 [K/g, N]; w =
 ///     q * group_scale + group_zero in float32, rounded once to bfloat16.
 ///   - float8 activations, K a multiple of 32: group_scale float8_e4m3fn [K/g, 8, N], in truth a
-///     table [K/g, N, 8] of -8 to -1 times the scale, each rounded to float8; row_scale float32 [N].
-///     w = float8 value * row_scale, where a positive code takes the negated value of its opposite
-///     and 0 is 0. Every weight is therefore a float8 number times the scale of its row.
+///     table [K/g, N, 8] of -8 to -1 times the scale, each rounded to float8; row_scale float32
+///     [N]. w = float8 value * row_scale, where a positive code takes the negated value of its
+///     opposite and 0 is 0. Every weight is therefore a float8 number times the scale of its row.
 ///
 /// torchao puts this class into no safetensors file. Source: torchao 0.18
 /// workflows/int4/int4_preshuffled_tensor.py; order, table and roundings were read off an H100 with

@@ -102,7 +102,8 @@ TEST(Int4PreshuffledTensor, TheFloat8FormIsATableOfRoundedMultiplesAndARowScale)
   const auto weight = Int4PreshuffledTensor::from_hp(w, 32, DType::kFloat8E4M3FN);
   const TensorParts parts = weight->to_parts();
   const auto* table = parts.find("group_scale").data<std::uint8_t>();
-  const float multiples[] = {-448, -384, -320, -288, -224, -160, -112, -56};  // -7, -6, -5 and -3 round
+  const float multiples[] = {-448, -384, -320, -288,
+                             -224, -160, -112, -56};  // -7, -6, -5 and -3 round
   for (int i = 0; i < 8; ++i)
     EXPECT_EQ(decode_float(DType::kFloat8E4M3FN, table[i]), multiples[i]) << i;
   const Tensor dequant = weight->dequantize(DType::kFloat32);
@@ -173,10 +174,8 @@ TEST(Int4PreshuffledTensor, SlicesAndStacksKeepValues) {
     const auto stored = [](const WeightTensorPtr& slice) {
       return Int4PreshuffledTensor::from_parts(slice->to_parts(), "w");
     };
-    EXPECT_TRUE(
-        equal_bytes(stored(w->slice(0, 16, 48))->dequantize(), dequant.narrow(0, 16, 32)));
-    EXPECT_TRUE(
-        equal_bytes(stored(w->slice(1, 64, 128))->dequantize(), dequant.narrow(1, 64, 64)));
+    EXPECT_TRUE(equal_bytes(stored(w->slice(0, 16, 48))->dequantize(), dequant.narrow(0, 16, 32)));
+    EXPECT_TRUE(equal_bytes(stored(w->slice(1, 64, 128))->dequantize(), dequant.narrow(1, 64, 64)));
     EXPECT_TRUE(equal_bytes(stored(w->slice(1, 0, 32))->dequantize(), dequant.narrow(1, 0, 32)));
     EXPECT_THROW(w->slice(0, 8, 24), ShapeError);
     EXPECT_THROW(w->slice(1, 32, 96), ShapeError);
