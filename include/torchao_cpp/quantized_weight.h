@@ -34,6 +34,8 @@ struct ActivationQuant {
   bool use_dynamic_per_tensor_scale = false;  ///< NVFP4.
   std::optional<double> value_lb;        ///< float8: lower bound of max|x| before the scale is formed.
   std::optional<double> value_ub;
+  /// float8: the dtype that the scale is rounded to; absent: the activation's own.
+  std::optional<DType> scale_dtype;
   Tensor scale;                          ///< Static kinds: float32, one element or [.., 1]; NVFP4: act_per_tensor_scale.
   Tensor zero_point;                     ///< kInt8Static: int8, same shape as scale; undefined = 0.
 };

@@ -180,7 +180,8 @@ std::int64_t float8_scales_per_row(const ActivationQuant& quant, std::int64_t co
 
 void quantize_activation_float8(const ActivationView& x, const ActivationQuant& quant,
                                 std::uint8_t* codes, float* scale) noexcept {
-  const Float8Scale choose_scale{x.dtype, quant.dtype, quant.value_lb, quant.value_ub};
+  const Float8Scale choose_scale{quant.scale_dtype.value_or(x.dtype), quant.dtype, quant.value_lb,
+                                 quant.value_ub};
   const std::optional<float> shared = shared_float8_scale(x, quant, choose_scale);
   const std::int64_t blocks = float8_scales_per_row(quant, x.columns);
   const std::int64_t block = x.columns / std::max<std::int64_t>(blocks, 1);

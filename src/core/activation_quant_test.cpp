@@ -176,6 +176,22 @@ TEST(QuantizeActivationFloat8, BoundsLimitTheMaximumAndZeroRowsGiveNan) {
   EXPECT_EQ(decode_float(q.dtype, codes[2]), 448.0f);  // 8 saturates
 }
 
+TEST(QuantizeActivationFloat8, AScaleIsRoundedToItsDtype) {
+  const std::vector<float> values{1.0f, 3.0f};
+  const Tensor t =
+      Tensor::from_values<float>(DType::kFloat32, {1, 2}, values).to(DType::kBFloat16);
+  ActivationQuant q = quant(Kind::kFloat8Dynamic, PerRow{});
+  q.dtype = DType::kFloat8E4M3FN;
+  std::vector<std::uint8_t> codes(2);
+  float scale = 0.0f;
+  quantize_activation_float8({t.bytes(), DType::kBFloat16, 1, 2, 2}, q, codes.data(), &scale);
+  EXPECT_EQ(scale, round_to(DType::kBFloat16, 3.0f / 448.0f));
+  q.scale_dtype = DType::kFloat32;
+  quantize_activation_float8({t.bytes(), DType::kBFloat16, 1, 2, 2}, q, codes.data(), &scale);
+  EXPECT_EQ(scale, 3.0f / 448.0f);
+  EXPECT_EQ(decode_float(q.dtype, codes[1]), 448.0f);
+}
+
 TEST(QuantizeActivationFloat8, StaticTakesTheStoredScale) {
   const Activation x = activation(DType::kBFloat16, 2, 16);
   ActivationQuant q = quant(Kind::kFloat8Static, PerTensor{});

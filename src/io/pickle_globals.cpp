@@ -70,6 +70,7 @@ constexpr auto kGlobals = std::to_array<PickleGlobal>({
     {"torchao.quantization", "Int4Tensor", Role::kTensorClass},
     {"torchao.quantization", "Int4TilePackedTo4dTensor", Role::kTensorClass},
     {"torchao.quantization", "Int4PlainInt32Tensor", Role::kTensorClass},
+    {"torchao.quantization", "Int4PreshuffledTensor", Role::kTensorClass},
     {"torchao.quantization", "Int4OpaqueTensor", Role::kTensorClass},
     {"torchao.prototype.int4_opaque_tensor", "Int4OpaqueTensor", Role::kTensorClass},
     {"torchao.prototype.quantization.int4", "Int4OpaqueTensor", Role::kTensorClass},
@@ -165,8 +166,6 @@ constexpr std::string_view kLegacy = "bin.unsupported_legacy_layout";
 constexpr std::string_view kCurrent = "ao.unsupported_type";
 
 constexpr auto kRefusedClasses = std::to_array<RefusedClass>({
-    {"torchao.quantization", "Int4PreshuffledTensor", kCurrent, "MSLK's kernels for sm90",
-     kInt4Plain},
     {"torchao.quantization.quantize_.workflows.float8."
      "float8_sparse_2x4_1d_data_1d_metadata_tensor",
      "Float8Sparse2x4_1DData1DMetadataTensor", kCurrent, "hipSPARSELt", kFloat8Plain},

@@ -103,7 +103,8 @@ TEST(PickleReader, TakesOnlyGlobalsThatAreListedExactly) {
   EXPECT_EQ(
       value_kind(global("torchao.dtypes.uintx.marlin_sparse_layout", "MarlinSparseAQTTensorImpl")),
       "bin.unsupported_legacy_layout");
-  EXPECT_EQ(value_kind(global("torchao.quantization", "Int4PreshuffledTensor")),
+  EXPECT_EQ(value_kind(global("torchao.prototype.quantization.int8_lut_tensor.int8_lut_tensor",
+                              "Int8LutTensor")),
             "ao.unsupported_type");
   EXPECT_EQ(value_kind("ctorch"), "pickle.malformed");
 }
@@ -118,9 +119,9 @@ TEST(PickleReader, SaysWhatWouldWorkForClassesOfOneDevice) {
     }
     return "no error";
   };
-  EXPECT_THAT(message("torchao.quantization", "Int4PreshuffledTensor"),
-              HasSubstr("belongs to MSLK's kernels for sm90 and is not read; quantize the "
-                        "unquantized model again with Int4WeightOnlyConfig"));
+  EXPECT_THAT(message("torchao.prototype.float8_opaque_tensor", "Float8OpaqueTensor"),
+              HasSubstr("belongs to the CPU that packed it and is not read; quantize the "
+                        "unquantized model again with Float8DynamicActivationFloat8WeightConfig"));
   EXPECT_THAT(message("torchao.dtypes.uintx.gemlite_layout", "GemliteAQTTensorImpl"),
               HasSubstr("again with UIntxWeightOnlyConfig"));
 }

@@ -59,6 +59,12 @@ constexpr auto kClasses = std::to_array<TorchClass>({
      {"act_pre_scale", "qdata", "scale", "zero_point"},
      false,
      true},
+    {kModule,
+     "Int4PreshuffledTensor",
+     "0.18",
+     {"group_zero", "row_scale", "qdata", "group_scale"},
+     false,
+     true},
     {"torchao.quantization.quantize_.workflows.float8."
      "float8_sparse_2x4_2d_data_2d_metadata_tensor",
      "Float8Sparse2x4_2DData2DMetadataTensor",

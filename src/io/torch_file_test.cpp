@@ -235,6 +235,22 @@ TEST_F(TorchFileTest, TurnsSparseFloat8IntoParts) {
   EXPECT_EQ(Json::parse(e.parts->attributes)["dtype"]["_data"], "bfloat16");
 }
 
+TEST(TorchFile, ReadsPreshuffledWeightsThatTorchSavedFromAGpu) {
+  for (const std::string name :
+       {"int4_preshuffled_bf16_g128.64x256", "int4_preshuffled_fp8_g128.64x256"}) {
+    const fs::path folder = fs::path(TORCHAO_CPP_TEST_DATA) / "golden_cuda";
+    const CheckpointEntry e = Checkpoint(folder / (name + ".bin")).entry("weight");
+    const Checkpoint golden(folder / (name + ".safetensors"));
+    ASSERT_TRUE(e.parts.has_value());
+    EXPECT_EQ(e.parts->class_name, "Int4PreshuffledTensor");
+    EXPECT_EQ(Json::parse(e.parts->attributes),
+              Json::parse(R"({"block_size": [1, 128], "shape": [64, 256]})"));
+    ASSERT_EQ(e.parts->parts.size(), 3u);
+    for (const auto& [part, tensor] : e.parts->parts)
+      EXPECT_TRUE(equal_bytes(tensor, golden.entry("q." + part).plain)) << name << " " << part;
+  }
+}
+
 TEST_F(TorchFileTest, RefusesObjectsThatNoTorchaoWrote) {
   // Lists that share their items expand to 2^40 values.
   TorchFileBuilder b;

@@ -61,6 +61,9 @@ const char* const kMixed = R"({"_type": "FqnToConfig", "_version": 1, "_data": {
                     "granularity": {"_type": "PerGroup", "_version": 1, "_data": {"group_size": 32}}}},
   "_default": {"_type": "Int8WeightOnlyConfig", "_version": 2, "_data": {}}}}})";
 
+const char* const kPreshuffled = R"({"_type": "Int4WeightOnlyConfig", "_version": 2,
+  "_data": {"group_size": 32, "int4_packing_format": "preshuffled"}})";
+
 class Conversion : public testing::TestWithParam<std::pair<std::string, std::string>> {};
 
 TEST_P(Conversion, AQuantizedFolderRunsAsOnTheFly) {
@@ -95,6 +98,7 @@ TEST_P(Conversion, DequantizedWeightsAreThoseOfDequantizeWeights) {
 
 INSTANTIATE_TEST_SUITE_P(Models, Conversion,
                          testing::Values(std::pair{"llama", "int8wo"}, std::pair{"llama", kMixed},
+                                         std::pair{"llama1", kPreshuffled},
                                          std::pair{"qwen3", "8da4w-32"},
                                          std::pair{"qwen3u", "intx4wo-32"},
                                          std::pair{"llamaf16", "int8dq"},

@@ -147,7 +147,8 @@ def add_weight_parts(seeds):
 
 
 def add_torch_files(seeds):
-    paths = [*sorted((DATA / "hostile").glob("*.bin")), *sorted((DATA / "checkpoints").glob("*/bin/*.bin"))]
+    paths = [*sorted((DATA / "hostile").glob("*.bin")), *sorted((DATA / "checkpoints").glob("*/bin/*.bin")),
+             *sorted((DATA / "golden_cuda").glob("*.bin"))]
     seen = set()
     for path in paths:
         raw = path.read_bytes()
@@ -185,6 +186,10 @@ def add_other_weights(seeds):
     for class_name, attributes, parts in (
             ("Int4PlainInt32Tensor", {"block_size": [1, 32], "shape": [4, 64]},
              {"qdata": ["I32", [4, 8]], "scale": ["BF16", [2, 4]], "zero_point": ["I8", [2, 4]]}),
+            ("Int4PreshuffledTensor", {"block_size": [1, 32], "shape": [16, 64]},
+             {"group_zero": ["BF16", [2, 16]], "qdata": ["I8", [16, 32]], "group_scale": ["BF16", [2, 16]]}),
+            ("Int4PreshuffledTensor", {"block_size": [1, 32], "shape": [16, 64]},
+             {"row_scale": ["F32", [16]], "qdata": ["I8", [16, 32]], "group_scale": ["F8_E4M3", [2, 8, 16]]}),
             ("Float8Sparse2x4_2DData2DMetadataTensor", {"block_size": [1, 128], "act_quant_kwargs": None, "dtype": dtype},
              {"qdata": ["F8_E4M3", [4, 64]], "sparse_metadata": ["U8", [64, 16]], "scale": ["F32", [4, 1]]})):
         described = {"_type": class_name, "_data": attributes, "_tensor_data_names": list(parts)}

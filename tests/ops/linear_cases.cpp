@@ -18,6 +18,8 @@ const char* kIntxAsymmetric =
     R"({"_type":"IntxWeightOnlyConfig","_version":2,"_data":{"weight_dtype":{"_type":"torch.dtype","_data":"int3"},"granularity":{"_type":"PerGroup","_version":1,"_data":{"group_size":8}},"mapping_type":{"_type":"MappingType","_data":"ASYMMETRIC"}}})";
 const char* kTiles =
     R"({"_type":"Int4WeightOnlyConfig","_version":2,"_data":{"group_size":32,"int4_packing_format":"tile_packed_to_4d"}})";
+const char* kPreshuffled =
+    R"({"_type":"Int4WeightOnlyConfig","_version":2,"_data":{"group_size":32,"int4_packing_format":"preshuffled"}})";
 const char* kFloat8Group =
     R"({"_type":"Float8WeightOnlyConfig","_version":2,"_data":{"weight_dtype":{"_type":"torch.dtype","_data":"float8_e5m2"},"granularity":{"_type":"PerGroup","_version":1,"_data":{"group_size":32}}}})";
 
@@ -45,6 +47,7 @@ const std::vector<LinearCase>& linear_cases() {
       {"int8wo_prescaled", "int8wo", kBF16},
       {"int4wo", "int4wo-32", kBF16, 1, 32},
       {"int4wo_tiles", kTiles, kBF16, 1, 32},
+      {"int4wo_preshuffled", kPreshuffled, kBF16, 16, 32},
       {"int4wo_hqq", "int4wo-64-hqq", kBF16, 1, 64},
       {"intx4wo", "intx4wo-16", kF32, 1, 16},
       {"intx1wo", "intx1wo-8", kBF16, 1, 8},
@@ -69,6 +72,7 @@ const std::vector<LinearCase>& linear_cases() {
       {"fp8dq_block", "fp8dq-block", kBF16, 128, 128},
       {"fp8_static", "fp8dq-tensor", kBF16, 16, 16},
       {"fp8da4w", "fp8da4w", kBF16, 1, 128},
+      {"fp8da4w_preshuffled", "Float8DynamicActivationInt4WeightConfig", kBF16, 16, 128},
       {"mxfp8", "mxfp8", kBF16, 1, 32},
       {"mxfp6", "mxfp6", kBF16, 1, 32},
       {"mxfp4", "mxfp4", kBF16, 1, 32},

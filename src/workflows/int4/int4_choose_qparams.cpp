@@ -85,11 +85,19 @@ struct StoredScale {
 
 float at_least(float v, float bound) noexcept { return v < bound ? bound : v; }
 
+StoredScale quantize_row_zp(const float* w, std::int64_t count, float lo, float s,
+                            std::int8_t* codes) noexcept {
+  const float offset = s * 8.0f;
+  quantize_from(w, count, lo, s, codes);
+  return {s, lo + offset};
+}
+
 // Calls fn(w, lo, hi, g, codes) for every group g, numbered along rows: its elements in float32,
 // their ends (NaN for both where one is NaN), and room for its codes. Elements and codes of a few
 // groups at a time stay in the first cache; packed codes leave it as nibbles.
 template <typename F>
-Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm form, const F& fn) {
+Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm form,
+                           DType stored_dtype, const F& fn) {
   const DType dtype = weight.dtype();
   const std::int64_t n = weight.shape()[0];
   const std::int64_t k = weight.shape()[1];
@@ -97,7 +105,8 @@ Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm for
   const std::int64_t element_bytes = dtype_size_bytes(dtype);
   const bool is_packed = form == CodeForm::kNibbles;
   Int4Groups out{Tensor::empty(DType::kInt8, {n, is_packed ? k / 2 : k}),
-                 Tensor::empty(dtype, {n, columns}), Tensor::empty(dtype, {n, columns})};
+                 Tensor::empty(stored_dtype, {n, columns}),
+                 Tensor::empty(stored_dtype, {n, columns})};
   std::byte* const scale = out.scale.mutable_bytes();
   std::byte* const zero_point = out.zero_point.mutable_bytes();
   auto* const stored = out.codes.mutable_data<std::int8_t>();
@@ -123,8 +132,8 @@ Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm for
         for (std::int64_t line = 0; line < size * element_bytes; line += 64)
           __builtin_prefetch(weight.bytes() + (first + g + at_once) * size * element_bytes + line);
         const StoredScale q = fn(w.data() + g * size, lo[at], hi[at], to + g * size);
-        store_float(dtype, scale, first + g, q.scale);
-        store_float(dtype, zero_point, first + g, q.zero_point);
+        store_float(stored_dtype, scale, first + g, q.scale);
+        store_float(stored_dtype, zero_point, first + g, q.zero_point);
       }
       if (is_packed) pack_nibble_run(to, count * size / 2, stored + first * size / 2);
     }
@@ -135,19 +144,24 @@ Int4Groups quantize_groups(const Tensor& weight, std::int64_t size, CodeForm for
 }  // namespace
 
 Int4Groups quantize_int4_row_zp(const Tensor& weight, std::int64_t group_size) {
-  return quantize_groups(
-      weight, group_size, CodeForm::kNibbles,
-      [group_size](const float* w, float lo, float hi, std::int8_t* codes) noexcept {
-        const float s = at_least(hi - lo, kMinRange) / 15.0f;
-        const float offset = s * 8.0f;
-        quantize_from(w, group_size, lo, s, codes);
-        return StoredScale{s, lo + offset};
-      });
+  return quantize_groups(weight, group_size, CodeForm::kNibbles, weight.dtype(),
+                         [=](const float* w, float lo, float hi, std::int8_t* codes) noexcept {
+                           const float s = at_least(hi - lo, kMinRange) / 15.0f;
+                           return quantize_row_zp(w, group_size, lo, s, codes);
+                         });
+}
+
+Int4Groups quantize_int4_row_zp_gpu(const Tensor& weight, std::int64_t group_size) {
+  return quantize_groups(weight, group_size, CodeForm::kNibbles, DType::kBFloat16,
+                         [=](const float* w, float lo, float hi, std::int8_t* codes) noexcept {
+                           const float s = at_least(hi - lo, kMinRange) * (1.0f / 15.0f);
+                           return quantize_row_zp(w, group_size, lo, s, codes);
+                         });
 }
 
 Int4Groups quantize_int4_row_symmetric(const Tensor& weight, std::int64_t group_size) {
   return quantize_groups(
-      weight, group_size, CodeForm::kNibbles,
+      weight, group_size, CodeForm::kNibbles, weight.dtype(),
       [group_size](const float* w, float lo, float hi, std::int8_t* codes) noexcept {
         const float amax = -lo > hi ? -lo : hi;
         const float s = at_least(std::fabs(amax), kMinRange) / 8.0f;
@@ -160,7 +174,7 @@ Int4Groups quantize_int4_tinygemm(const Tensor& weight, std::int64_t group_size)
   const DType dtype = weight.dtype();
   const auto rnd = [dtype](float v) { return round_to(dtype, v); };
   const float eps = dtype == DType::kFloat16 ? 0x1p-14f : 0x1p-126f;
-  return quantize_groups(weight, group_size, CodeForm::kBytes,
+  return quantize_groups(weight, group_size, CodeForm::kBytes, dtype,
                          [=](const float* w, float low, float high, std::int8_t* codes) noexcept {
                            const float s = at_least(rnd(rnd(high - low) / 15.0f), eps);
                            const float offset = rnd(s * 8.0f);

@@ -5,7 +5,7 @@
 
 #include "torchao_cpp/tensor.h"
 
-/// The four ways torchao chooses groupwise int4 codes. All take `weight` [N, K] (float32, float16
+/// The ways torchao chooses groupwise int4 codes. All take `weight` [N, K] (float32, float16
 /// or bfloat16) with group_size dividing K (even), run in parallel over rows, and give the same result for
 /// any number of threads.
 namespace torchao_cpp {
@@ -25,6 +25,10 @@ Int4Groups quantize_int4_row_zp(const Tensor& weight, std::int64_t group_size);
 /// Int4Tensor for float8 activations: symmetric, max|w| (at least 1e-6) over 8, codes -8..7
 /// in nibbles [N, K/2], zero_point 0. Source: MSLK's int4_row_quantize.
 Int4Groups quantize_int4_row_symmetric(const Tensor& weight, std::int64_t group_size);
+
+/// Int4PreshuffledTensor for bfloat16 activations: quantize_int4_row_zp as a GPU computes it, where
+/// torch divides by 15 as a product with the float32 nearest 1/15; scale and zero_point bfloat16.
+Int4Groups quantize_int4_row_zp_gpu(const Tensor& weight, std::int64_t group_size);
 
 /// tinygemm: codes 0..15 [N, K], one a byte, with w = (code - 8) * scale + zero_point; every step rounded to the
 /// weight's dtype; the minimum is recovered from zero_point and scale before the codes are formed.

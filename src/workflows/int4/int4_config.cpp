@@ -10,6 +10,7 @@
 #include "torchao_cpp/config.h"
 #include "torchao_cpp/error.h"
 #include "workflows/config_checks.h"
+#include "workflows/int4/int4_preshuffled_tensor.h"
 #include "workflows/int4/int4_tensor.h"
 #include "workflows/int4/int4_tile_packed_to_4d_tensor.h"
 
@@ -34,13 +35,17 @@ constexpr std::int64_t kFloat8GroupSize = 128;
 
 [[noreturn]] void fail(const std::string& message) { throw ConfigError(message, "validation"); }
 
-// Int4PreshuffledTensor's bytes are the private order of one sm90 kernel library.
-constexpr std::string_view kPreshuffledNotice =
-    "Int4Tensor holds the codes of packing format preshuffled; their order is the kernel's choice "
-    "here";
-constexpr std::string_view kPreshuffledFloat8Notice =
-    "Int4Tensor stands in for packing format preshuffled, which rounds weights and scales to float8 "
-    "first; the order of the codes is the kernel's choice here";
+QuantizeResult quantize_preshuffled(const Tensor& weight, std::int64_t group_size,
+                                    DType activation_dtype) {
+  const std::string problem =
+      Int4PreshuffledTensor::shape_problem(weight.shape(), group_size, activation_dtype);
+  if (problem.empty())
+    return {Int4PreshuffledTensor::from_hp(weight, group_size, activation_dtype), {}};
+  // MSLK shuffles such a weight into garbage.
+  return {Int4Tensor::from_hp(weight, group_size, activation_dtype),
+          {},
+          fmt::format("Int4Tensor stands in for packing format preshuffled: {}", problem)};
+}
 
 void check_weight_only(ConfigData& data, int /*version*/) {
   const Json& ntile = data.fields["int4_tile_packed_ntile"];
@@ -83,26 +88,26 @@ QuantizeResult quantize_weight_only(const AOBaseConfig& config, const Tensor& we
     case Int4PackingFormat::kPreshuffled:
       break;
   }
-  return {Int4Tensor::from_hp(weight, c.group_size, DType::kBFloat16),
-          {},
-          std::string(kPreshuffledNotice)};
+  return quantize_preshuffled(weight, c.group_size, DType::kBFloat16);
 }
 
 QuantizeResult quantize_float8(const AOBaseConfig& config, const Tensor& weight) {
   const auto c = Float8DynamicActivationInt4WeightConfig::from_data(config.data());
-  const bool is_preshuffled = c.int4_packing_format == Int4PackingFormat::kPreshuffled;
-  if (!is_preshuffled && c.int4_packing_format != Int4PackingFormat::kPlain) {
+  if (c.int4_packing_format == Int4PackingFormat::kPreshuffled) {
+    check_weight_matrix(weight, "Float8DynamicActivationInt4WeightConfig");
+    return quantize_preshuffled(weight, kFloat8GroupSize, DType::kFloat8E4M3FN);
+  }
+  if (c.int4_packing_format != Int4PackingFormat::kPlain) {
     fail(fmt::format("only preshuffled and plain int4_packing_format supported right now, got: {}",
                      printed(config.data().fields["int4_packing_format"])));
   }
-  return {Int4Tensor::from_hp(weight, kFloat8GroupSize, DType::kFloat8E4M3FN),
-          {},
-          std::string(is_preshuffled ? kPreshuffledFloat8Notice : "")};
+  return {Int4Tensor::from_hp(weight, kFloat8GroupSize, DType::kFloat8E4M3FN), {}};
 }
 
-constexpr std::array<const WeightTensorType*, 2> kWeightOnlyClasses{&kInt4TensorType,
-                                                                    &kInt4TilePackedTo4dTensorType};
-constexpr std::array<const WeightTensorType*, 1> kFloat8Classes{&kInt4TensorType};
+constexpr std::array<const WeightTensorType*, 3> kWeightOnlyClasses{
+    &kInt4TensorType, &kInt4TilePackedTo4dTensorType, &kInt4PreshuffledTensorType};
+constexpr std::array<const WeightTensorType*, 2> kFloat8Classes{&kInt4PreshuffledTensorType,
+                                                                &kInt4TensorType};
 
 }  // namespace
 
@@ -129,7 +134,7 @@ const ConfigType kInt4WeightOnlyConfigType{
     .post_init = &check_weight_only,
     .quantize_tensor = &quantize_weight_only,
     .unsupported = {},
-    .summary = "int4 weights in groups, plain nibbles or tinygemm tiles",
+    .summary = "int4 weights in groups: plain nibbles, tinygemm tiles or shuffled for sm90",
     .operation = "int4_weight_only",
     .weight_classes = kWeightOnlyClasses,
 };

@@ -21,8 +21,7 @@ struct Int4WeightOnlyConfig {
 /// int4 weights in groups of 128 and float8 activations quantized per row for every call. No
 /// version field.
 struct Float8DynamicActivationInt4WeightConfig {
-  Int4PackingFormat int4_packing_format =
-      Int4PackingFormat::kPreshuffled;  ///< kPlain is the one that quantizes here.
+  Int4PackingFormat int4_packing_format = Int4PackingFormat::kPreshuffled;  ///< Or kPlain.
 
   static Float8DynamicActivationInt4WeightConfig from_data(const ConfigData& data);
 };

@@ -30,15 +30,16 @@ TEST(Int4WeightOnlyConfig, ChoosesTheTensorTypeByPackingFormat) {
                UnsupportedError);
 }
 
-TEST(Int4WeightOnlyConfig, PreshuffledGivesTheCodesOfPlainWithANotice) {
-  const QuantizeOutcome plain = quantize_tensor(ones(8, 128), *int4("{}"));
-  const QuantizeOutcome shuffled =
-      quantize_tensor(ones(8, 128), *int4(R"({"int4_packing_format": "preshuffled"})"));
-  EXPECT_EQ(plain.notice, "");
-  EXPECT_THAT(shuffled.notice, testing::HasSubstr("packing format preshuffled"));
-  EXPECT_EQ(shuffled.weight->class_name(), "Int4Tensor");
-  EXPECT_TRUE(equal_bytes(shuffled.weight->to_parts().find("qdata"),
-                          plain.weight->to_parts().find("qdata")));
+TEST(Int4WeightOnlyConfig, PreshuffledStandsAsideForRowsThatItsOrderCannotHold) {
+  const ConfigPtr config = int4(R"({"int4_packing_format": "preshuffled"})");
+  const QuantizeOutcome shuffled = quantize_tensor(ones(16, 128), *config);
+  EXPECT_EQ(shuffled.notice, "");
+  EXPECT_EQ(shuffled.weight->describe(), "int4 preshuffled, block [1, 128]");
+  const QuantizeOutcome plain = quantize_tensor(ones(8, 128), *config);
+  EXPECT_EQ(plain.weight->class_name(), "Int4Tensor");
+  EXPECT_EQ(plain.notice,
+            "Int4Tensor stands in for packing format preshuffled: Int4PreshuffledTensor [8, 128]: "
+            "the order for bfloat16 activations takes rows in 16s and columns in 16s");
 }
 
 TEST(Int4WeightOnlyConfig, LeavesWeightsWithoutWholeGroupsAloneBeforeAnyOtherCheck) {
@@ -65,9 +66,12 @@ TEST(Float8DynamicActivationInt4WeightConfig, QuantizesThePlainFormInGroupsOf128
   EXPECT_THROW(quantize_tensor(ones(8, 96), *config), ShapeError);
   const auto by_default = config_from_dict(
       R"({"_type": "Float8DynamicActivationInt4WeightConfig", "_version": 1, "_data": {}})");
-  const QuantizeOutcome outcome = quantize_tensor(ones(8, 256), *by_default);  // preshuffled
+  EXPECT_EQ(quantize_tensor(ones(16, 256), *by_default).weight->describe(),
+            "int4 preshuffled, block [1, 128], float8_e4m3fn dynamic activation PerRow");
+  const QuantizeOutcome outcome = quantize_tensor(ones(8, 256), *by_default);
   EXPECT_EQ(outcome.weight->class_name(), "Int4Tensor");
-  EXPECT_THAT(outcome.notice, testing::HasSubstr("rounds weights and scales to float8"));
+  EXPECT_THAT(outcome.notice, testing::HasSubstr("stands in for packing format preshuffled"));
+  EXPECT_THROW(quantize_tensor(ones(16, 96), *by_default), ShapeError);
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "workflows/int4/int4_packing.h"
 
+#include <array>
+
 #include "base/parallel.h"
 #include "base/vector_clones.h"
 
@@ -21,6 +23,79 @@ TilePosition tile_position(std::int64_t row, std::int64_t column) noexcept {
   const std::int64_t r = column % 32;
   const std::int64_t lane = row * 4 + r % 8 / 2;
   return {lane * 4 + j, static_cast<int>(4 * (r / 8 + 4 * (r % 2)))};
+}
+
+// Where tile `t` begins in the shuffled bytes, and its first byte in the plain ones.
+struct ShuffleTile {
+  std::int64_t shuffled;
+  std::int64_t plain;
+};
+
+// Calls fn(tile, bytes of a plain row) for every tile, tiles of the same columns in one thread.
+template <typename F>
+void for_shuffle_tiles(const Shape& shape, Int4Shuffle order, const F& fn) {
+  const std::int64_t half = shape[1];
+  const std::int64_t row_tiles = shape[0] / kShuffleRows;
+  const std::int64_t tile_row_bytes = shuffle_columns(order) / 2;
+  const std::int64_t tile_bytes = kShuffleRows * tile_row_bytes;
+  const std::int64_t columns_grain = 65536 / (row_tiles * tile_bytes * 2) + 1;
+  parallel_for(half / tile_row_bytes, columns_grain, [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t t = begin * row_tiles; t < end * row_tiles; ++t) {
+      fn(ShuffleTile{t * tile_bytes,
+                     t % row_tiles * kShuffleRows * half + t / row_tiles * tile_row_bytes},
+         half);
+    }
+  });
+}
+
+// Plain code to table index, and back: one table for both nibbles of a byte.
+constexpr std::uint8_t negated_positive(unsigned nibble) noexcept {
+  return static_cast<std::uint8_t>(nibble >= 1 && nibble <= 7 ? 8 - nibble : nibble);
+}
+constexpr std::array<std::uint8_t, 256> make_float8_nibbles() noexcept {
+  std::array<std::uint8_t, 256> table{};
+  for (unsigned b = 0; b < 256; ++b)
+    table[b] = static_cast<std::uint8_t>(negated_positive(b & 15) | negated_positive(b >> 4) << 4);
+  return table;
+}
+constexpr std::array<std::uint8_t, 256> kFloat8Nibbles = make_float8_nibbles();
+
+// A shuffled byte holds the same column of rows r and r + 8; `byte` is r % 8 * 16 + j % 8 * 2 + j
+// / 8.
+void shuffle_bfloat16_tile(const std::uint8_t* plain, std::int64_t half,
+                           std::uint8_t* shuffled) noexcept {
+  for (std::int64_t byte = 0; byte < 128; ++byte) {
+    const std::int64_t column = byte % 2 * 8 + byte / 2 % 8;
+    const std::uint8_t* const row = plain + byte / 16 * half + column / 2;
+    const int shift = column % 2 * 4;
+    shuffled[byte] =
+        static_cast<std::uint8_t>((row[0] >> shift & 15) | (row[8 * half] >> shift & 15) << 4);
+  }
+}
+
+void unshuffle_bfloat16_tile(const std::uint8_t* shuffled, std::int64_t half,
+                             std::uint8_t* plain) noexcept {
+  for (std::int64_t row = 0; row < 8; ++row) {
+    for (std::int64_t j = 0; j < 8; ++j) {
+      // Columns 2j and 2j + 1.
+      const std::uint8_t* const pair = shuffled + row * 16 + j % 4 * 4 + j / 4;
+      plain[row * half + j] = static_cast<std::uint8_t>((pair[0] & 15) | (pair[2] & 15) << 4);
+      plain[(row + 8) * half + j] = static_cast<std::uint8_t>(pair[0] >> 4 | (pair[2] & 0xf0));
+    }
+  }
+}
+
+// Four columns, two bytes, stay together: unit u of row r is at unit r % 8 * 16 + u % 4 * 4 + u / 4
+// * 2 + r / 8. fn(shuffled byte, plain byte).
+template <typename F>
+void for_float8_units(std::int64_t half, const F& fn) noexcept {
+  for (std::int64_t row = 0; row < kShuffleRows; ++row) {
+    for (std::int64_t u = 0; u < 8; ++u) {
+      const std::int64_t unit = row % 8 * 16 + u % 4 * 4 + u / 4 * 2 + row / 8;
+      fn(2 * unit, row * half + 2 * u);
+      fn(2 * unit + 1, row * half + 2 * u + 1);
+    }
+  }
 }
 
 std::int64_t grain(std::int64_t row_elements) noexcept {
@@ -103,6 +178,34 @@ Tensor unpack_tiles(const Tensor& tiles) {
     }
   });
   return codes;
+}
+
+Tensor shuffle_nibbles(const Tensor& packed, Int4Shuffle order) {
+  Tensor out = Tensor::empty(DType::kInt8, packed.shape());
+  const auto* plain = packed.data<std::uint8_t>();
+  auto* shuffled = out.mutable_data<std::uint8_t>();
+  for_shuffle_tiles(packed.shape(), order, [=](ShuffleTile tile, std::int64_t half) {
+    const std::uint8_t* const from = plain + tile.plain;
+    std::uint8_t* const to = shuffled + tile.shuffled;
+    if (order == Int4Shuffle::kBFloat16) return shuffle_bfloat16_tile(from, half, to);
+    for_float8_units(
+        half, [=](std::int64_t s, std::int64_t p) noexcept { to[s] = kFloat8Nibbles[from[p]]; });
+  });
+  return out;
+}
+
+Tensor unshuffle_nibbles(const Tensor& shuffled, Int4Shuffle order) {
+  Tensor out = Tensor::empty(DType::kInt8, shuffled.shape());
+  const auto* in = shuffled.data<std::uint8_t>();
+  auto* plain = out.mutable_data<std::uint8_t>();
+  for_shuffle_tiles(shuffled.shape(), order, [=](ShuffleTile tile, std::int64_t half) {
+    const std::uint8_t* const from = in + tile.shuffled;
+    std::uint8_t* const to = plain + tile.plain;
+    if (order == Int4Shuffle::kBFloat16) return unshuffle_bfloat16_tile(from, half, to);
+    for_float8_units(
+        half, [=](std::int64_t s, std::int64_t p) noexcept { to[p] = kFloat8Nibbles[from[s]]; });
+  });
+  return out;
 }
 
 }  // namespace torchao_cpp

@@ -6,7 +6,7 @@
 namespace torchao_cpp {
 
 /// Int4WeightOnly, Float8DynamicActivationInt4Weight; Int4Tensor, Int4TilePackedTo4dTensor,
-/// Int4PlainInt32Tensor.
+/// Int4PlainInt32Tensor, Int4PreshuffledTensor.
 extern const Workflow kInt4Workflow;
 
 }  // namespace torchao_cpp
