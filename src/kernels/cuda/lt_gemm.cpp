@@ -42,7 +42,7 @@ cublasLtHandle_t handle_of(int device) {
   if (handle != nullptr) return handle;
   const CudaDeviceGuard guard(device);
   if (const cublasStatus_t status = cublasLtCreate(&handle); status != CUBLAS_STATUS_SUCCESS)
-    throw DeviceError(fmt::format("GPU {}: cuBLASLt: {}", device, cublasGetStatusString(status)));
+    throw DeviceError(fmt::format("GPU {}: cuBLASLt: {}", device, cublasLtGetStatusString(status)));
   return handle;
 }
 
