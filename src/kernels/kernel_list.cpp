@@ -10,6 +10,8 @@ std::span<const LinearKernel> kernel_list() noexcept {
   using Op = LinearOperation;
   static const LinearKernel kKernels[] = {
 #ifdef TORCHAO_CPP_HAS_CUDA
+      int4_cuda_sm80(Op::kInt4WeightOnly),
+      int4_cuda_sm80(Op::kIntxWeightOnly),
       float_product_cuda(Op::kUnquantized),
       float_product_cuda(Op::kInt8WeightOnly),
       float_product_cuda(Op::kInt4WeightOnly),

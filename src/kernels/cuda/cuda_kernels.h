@@ -10,4 +10,10 @@ LinearKernel float_product_cuda(LinearOperation operation);
 /// The operations of Int8Linear.
 LinearKernel int8_product_cuda(LinearOperation operation);
 
+/// int4 weights with groups of 32 columns or more, on matrix units (compute capability 8.0 or newer).
+LinearKernel int4_cuda_sm80(LinearOperation operation);
+
+/// For LinearKernel::runs_here.
+Support cuda_runs_here();
+
 }  // namespace torchao_cpp

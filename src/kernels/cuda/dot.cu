@@ -53,6 +53,9 @@ __global__ void __launch_bounds__(32 * kWarps)
   for (std::int64_t unit = lane; unit < units; unit += 32) {
     float values[8];
     read_weight8<kBits>(w, tables, n, unit, values);
+    // The operand's dtype, as the matrix products have it.
+#pragma unroll
+    for (float& value : values) value = to_float(from_float<T>(value));
 #pragma unroll
     for (int r = 0; r < kRows; ++r) {
       float v[8];

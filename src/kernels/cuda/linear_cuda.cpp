@@ -112,11 +112,6 @@ class CudaInt8Linear final : public PackedWeight {
   DeviceWeight weight_;
 };
 
-Support cuda_runs_here() {
-  std::string refusal = cuda_refusal();
-  return refusal.empty() ? Support::yes() : Support::no(std::move(refusal));
-}
-
 template <typename Packed>
 LinearKernel cuda_kernel(LinearOperation operation) {
   LinearKernel kernel = make_linear_kernel<Packed>(operation, "cuda");
@@ -129,6 +124,11 @@ LinearKernel cuda_kernel(LinearOperation operation) {
 }
 
 }  // namespace
+
+Support cuda_runs_here() {
+  std::string refusal = cuda_refusal();
+  return refusal.empty() ? Support::yes() : Support::no(std::move(refusal));
+}
 
 LinearKernel float_product_cuda(LinearOperation operation) {
   return cuda_kernel<CudaFloatLinear>(operation);

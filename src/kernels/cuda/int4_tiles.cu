@@ -1,0 +1,298 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/int4_tiles.h"
+#include "kernels/cuda/rounding.cuh"
+
+namespace torchao_cpp::cuda {
+namespace {
+
+/// Chunks of a warp that are on their way from memory.
+constexpr int kAhead = 4;
+
+/// Two values of T in 32 bits, and what makes a code of them: `kMagic | code` is kOffset plus the code.
+template <typename T>
+struct Pair;
+template <>
+struct Pair<__nv_bfloat16> {
+  using Type = __nv_bfloat162;
+  static constexpr unsigned kMagic = 0x43004300u;  // 128
+  static constexpr float kOffset = 136.0f;         // Codes are stored plus 8.
+  static __device__ Type twice(__nv_bfloat16 v) { return __bfloat162bfloat162(v); }
+  static __device__ Type of(float v) { return __float2bfloat162_rn(v); }
+};
+template <>
+struct Pair<__half> {
+  using Type = __half2;
+  static constexpr unsigned kMagic = 0x64006400u;  // 1024
+  static constexpr float kOffset = 1032.0f;
+  static __device__ Type twice(__half v) { return __half2half2(v); }
+  static __device__ Type of(float v) { return __float2half2_rn(v); }
+};
+
+template <typename Type>
+__device__ unsigned bits_of(Type v) {
+  return *reinterpret_cast<const unsigned*>(&v);
+}
+template <typename Type>
+__device__ Type pair_of(unsigned bits) {
+  return *reinterpret_cast<const Type*>(&bits);
+}
+
+/// Scales and zero points of rows g and g + 8 in one group.
+struct Scales {
+  unsigned scale;
+  unsigned zero;
+};
+
+template <typename T, ZeroPointDomain kZero>
+__device__ Scales read_scales(const Int4TilesView& w, std::int64_t tile, std::int64_t column,
+                              int g) {
+  const std::int64_t at = (tile * w.groups + (column >> w.group_shift)) * 8 + g;
+  Scales out{__ldg(static_cast<const unsigned*>(w.scale) + at), 0};
+  if constexpr (kZero != ZeroPointDomain::kNone)
+    out.zero = __ldg(static_cast<const unsigned*>(w.zero) + at);
+  return out;
+}
+
+/// The four registers of a left operand from one word: values rounded as the dequantized weight is.
+template <typename T, ZeroPointDomain kZero>
+__device__ void dequantize_word(unsigned word, const Scales& scales, unsigned (&a)[4]) {
+  using P = Pair<T>;
+  using Type = typename P::Type;
+  const Type scale_pair = pair_of<Type>(scales.scale);
+  const Type zero_pair = pair_of<Type>(scales.zero);
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    const T own_scale = i % 2 == 0 ? scale_pair.x : scale_pair.y;
+    const T own_zero = i % 2 == 0 ? zero_pair.x : zero_pair.y;
+    const Type stored = pair_of<Type>(((word >> (4 * i)) & 0x000f000fu) | P::kMagic);
+    if constexpr (kZero == ZeroPointDomain::kInt) {
+      a[i] = bits_of(__hmul2(__hsub2(stored, P::twice(own_zero)), P::twice(own_scale)));
+    } else if constexpr (kZero == ZeroPointDomain::kFloat) {
+      a[i] = bits_of(__hfma2(__hsub2(stored, P::of(P::kOffset)), P::twice(own_scale),
+                             P::twice(own_zero)));
+    } else {
+      a[i] = bits_of(__hmul2(__hsub2(stored, P::of(P::kOffset)), P::twice(own_scale)));
+    }
+  }
+}
+
+template <typename T>
+__device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if __CUDA_ARCH__ >= 800
+  if constexpr (sizeof(Pair<T>) > 0 && Pair<T>::kMagic == Pair<__nv_bfloat16>::kMagic) {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  } else {
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+  }
+#endif
+}
+
+// Once and from end to end: past the first-level cache, which holds x.
+__device__ uint4 read_once(const uint4* from) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+
+/// What a lane holds of one chunk.
+struct Chunk {
+  uint4 words;
+  Scales scales[2];
+};
+
+template <typename T, ZeroPointDomain kZero>
+__device__ Chunk read_chunk(const Int4TilesView& w, std::int64_t tile, std::int64_t chunk,
+                            int lane) {
+  Chunk out;
+  out.words = read_once(reinterpret_cast<const uint4*>(w.codes) +
+                        (tile * w.chunks + chunk) * 32 + lane);
+  out.scales[0] = read_scales<T, kZero>(w, tile, 64 * chunk, lane / 4);
+  out.scales[1] = read_scales<T, kZero>(w, tile, 64 * chunk + 32, lane / 4);
+  return out;
+}
+
+// A block has `tiles` tiles, each shared by `parts` warps that lie along K. kBlocks: of 8 rows of x.
+template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
+__global__ void __launch_bounds__(32 * kWarps)
+    int4_product(Int4TilesView w, OperandView x, bool rounds_before_bias, EpilogueArgs args,
+                 int tiles, int parts) {
+  extern __shared__ float sums[];  // [warp][kBlocks * 4][lane]
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  const int part = warp % parts;
+  const std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) * tiles + warp / parts;
+  float c[kBlocks][4] = {};
+  if (tile < w.tiles) {
+    const int begin = static_cast<int>(w.chunks * part / parts);
+    const int end = static_cast<int>(w.chunks * (part + 1) / parts);
+    const T* left[kBlocks];
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+      const std::int64_t m = 8 * b + lane / 4;
+      left[b] = m < x.rows ? static_cast<const T*>(x.data) + m * x.stride + 8 * (lane % 4) : nullptr;
+    }
+    Chunk ahead[kAhead];
+#pragma unroll
+    for (int i = 0; i < kAhead; ++i) {
+      if (begin + i < end) ahead[i] = read_chunk<T, kZero>(w, tile, begin + i, lane);
+    }
+    for (int first = begin; first < end; first += kAhead) {
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        const int chunk = first + i;
+        if (chunk >= end) break;
+        const Chunk now = ahead[i];
+        if (chunk + kAhead < end) ahead[i] = read_chunk<T, kZero>(w, tile, chunk + kAhead, lane);
+        const unsigned words[4] = {now.words.x, now.words.y, now.words.z, now.words.w};
+#pragma unroll
+        for (int h = 0; h < 2; ++h) {
+          const int column = 64 * chunk + 32 * h;
+          const bool is_inside = column + 8 * (lane % 4) < x.stride;
+          uint4 right[kBlocks];
+#pragma unroll
+          for (int b = 0; b < kBlocks; ++b) {
+            right[b] = make_uint4(0, 0, 0, 0);
+            if (left[b] != nullptr && is_inside)
+              right[b] = *reinterpret_cast<const uint4*>(left[b] + column);
+          }
+          unsigned a[2][4];
+          dequantize_word<T, kZero>(words[2 * h], now.scales[h], a[0]);
+          dequantize_word<T, kZero>(words[2 * h + 1], now.scales[h], a[1]);
+#pragma unroll
+          for (int b = 0; b < kBlocks; ++b) {
+            multiply<T>(c[b], a[0], right[b].x, right[b].y);
+            multiply<T>(c[b], a[1], right[b].z, right[b].w);
+          }
+        }
+      }
+    }
+  }
+#pragma unroll
+  for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[b][i];
+  }
+  __syncthreads();
+  // The parts of a tile in their order, whatever the order in which warps came to an end.
+  constexpr int kTileSums = kBlocks * 128;
+#pragma unroll 1
+  for (int at = threadIdx.x; at < tiles * kTileSums; at += blockDim.x) {
+    const int of_tile = at / kTileSums;
+    const int i = at % kTileSums;  // [block][register][lane]
+    float v = 0.0f;
+    for (int p = 0; p < parts; ++p) v += sums[(of_tile * parts + p) * kTileSums + i];
+    const int owner = i % 32;
+    const int reg = i / 32 % 4;
+    const std::int64_t m = i / 128 * 8 + owner % 4 * 2 + reg % 2;
+    const std::int64_t n = (static_cast<std::int64_t>(blockIdx.x) * tiles + of_tile) * 16 +
+                           owner / 4 + reg / 2 * 8;
+    if (m >= x.rows || n >= w.n) continue;
+    if (args.bias != nullptr) {
+      if (rounds_before_bias) v = to_float(from_float<T>(v));
+      v += to_float(static_cast<const T*>(args.bias)[n]);
+    }
+    static_cast<T*>(args.y)[m * args.y_stride + n] = from_float<T>(v);
+  }
+}
+
+// A warp takes one chunk.
+template <typename T, ZeroPointDomain kZero>
+__global__ void __launch_bounds__(256)
+    int4_values(Int4TilesView w, std::int64_t n0, std::int64_t rows, std::int64_t stride, T* out) {
+  const int lane = threadIdx.x % 32;
+  const std::int64_t chunk = static_cast<std::int64_t>(blockIdx.y) * 8 + threadIdx.x / 32;
+  if (chunk >= w.chunks) return;
+  const std::int64_t tile = n0 / 16 + blockIdx.x;
+  const Chunk now = read_chunk<T, kZero>(w, tile, chunk, lane);
+  const unsigned words[4] = {now.words.x, now.words.y, now.words.z, now.words.w};
+#pragma unroll
+  for (int h = 0; h < 2; ++h) {
+    const std::int64_t column = 64 * chunk + 32 * h + 8 * (lane % 4);
+    if (column >= stride) continue;
+    unsigned a[2][4];
+    dequantize_word<T, kZero>(words[2 * h], now.scales[h], a[0]);
+    dequantize_word<T, kZero>(words[2 * h + 1], now.scales[h], a[1]);
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * 16 + lane / 4 + 8 * half;
+      if (row >= rows) continue;
+      *reinterpret_cast<uint4*>(out + row * stride + column) =
+          make_uint4(a[0][half], a[0][half + 2], a[1][half], a[1][half + 2]);
+    }
+  }
+}
+
+template <typename F>
+void with_kinds(const Int4TilesView& w, const F& fn) {
+  const auto with_zero = [&]<typename T>(T) {
+    switch (w.zero_kind) {
+      case ZeroPointDomain::kNone:
+        return fn.template operator()<T, ZeroPointDomain::kNone>();
+      case ZeroPointDomain::kInt:
+        return fn.template operator()<T, ZeroPointDomain::kInt>();
+      case ZeroPointDomain::kFloat:
+        return fn.template operator()<T, ZeroPointDomain::kFloat>();
+    }
+  };
+  if (w.dtype == DType::kBFloat16) {
+    with_zero(__nv_bfloat16{});
+  } else {
+    with_zero(__half{});
+  }
+}
+
+// As many blocks as fill the processors evenly, each of at most kWarps tiles; what warps are left lie along K.
+template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
+void launch(const Int4TilesView& w, const OperandView& x, bool rounds_before_bias,
+            const EpilogueArgs& args, int processors, cudaStream_t on) {
+  int tiles = kWarps + 1;
+  for (int rounds = 1; tiles > kWarps; ++rounds)
+    tiles = static_cast<int>((w.tiles + processors * rounds - 1) / (processors * rounds));
+  const int parts = static_cast<int>(min(static_cast<std::int64_t>(kWarps / tiles), w.chunks));
+  const auto blocks = static_cast<unsigned>((w.tiles + tiles - 1) / tiles);
+  const unsigned threads = 32 * tiles * parts;
+  int4_product<T, kZero, kBlocks, kWarps>
+      <<<blocks, threads, threads * kBlocks * 4 * sizeof(float), on>>>(
+          w, x, rounds_before_bias, args, tiles, parts);
+}
+
+}  // namespace
+
+void launch_int4(const Int4TilesView& weight, const OperandView& x, const Epilogue& epilogue,
+                 const EpilogueArgs& args, int processors, void* stream) noexcept {
+  const auto on = static_cast<cudaStream_t>(stream);
+  const bool rounds = epilogue.rounds_before_bias;
+  with_kinds(weight, [&]<typename T, ZeroPointDomain kZero>() {
+    if (x.rows <= 8) {
+      launch<T, kZero, 1, 16>(weight, x, rounds, args, processors, on);
+    } else if (x.rows <= 16) {
+      launch<T, kZero, 2, 16>(weight, x, rounds, args, processors, on);
+    } else if (x.rows <= 32) {
+      launch<T, kZero, 4, 16>(weight, x, rounds, args, processors, on);
+    } else {
+      launch<T, kZero, 8, 8>(weight, x, rounds, args, processors, on);
+    }
+  });
+}
+
+void launch_int4_dequantize(const Int4TilesView& weight, std::int64_t n0, std::int64_t rows,
+                            std::int64_t stride, void* out, void* stream) noexcept {
+  const dim3 grid(static_cast<unsigned>((rows + 15) / 16),
+                  static_cast<unsigned>((weight.chunks + 7) / 8));
+  with_kinds(weight, [&]<typename T, ZeroPointDomain kZero>() {
+    int4_values<T, kZero><<<grid, 256, 0, static_cast<cudaStream_t>(stream)>>>(
+        weight, n0, rows, stride, static_cast<T*>(out));
+  });
+}
+
+}  // namespace torchao_cpp::cuda
