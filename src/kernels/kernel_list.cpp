@@ -12,6 +12,8 @@ std::span<const LinearKernel> kernel_list() noexcept {
 #ifdef TORCHAO_CPP_HAS_CUDA
       int4_cuda_sm80(Op::kInt4WeightOnly),
       int4_cuda_sm80(Op::kIntxWeightOnly),
+      float8_product_cuda_sm89(Op::kFloat8DynamicActivationFloat8Weight),
+      float8_product_cuda_sm89(Op::kFloat8StaticActivationFloat8Weight),
       float_product_cuda(Op::kUnquantized),
       float_product_cuda(Op::kInt8WeightOnly),
       float_product_cuda(Op::kInt4WeightOnly),

@@ -13,6 +13,9 @@ LinearKernel int8_product_cuda(LinearOperation operation);
 /// int4 weights with groups of 32 columns or more, on matrix units (compute capability 8.0 or newer).
 LinearKernel int4_cuda_sm80(LinearOperation operation);
 
+/// float8_e4m3fn codes of both sides, one scale a row or tensor (compute capability 8.9 or newer).
+LinearKernel float8_product_cuda_sm89(LinearOperation operation);
+
 /// For LinearKernel::runs_here.
 Support cuda_runs_here();
 

@@ -5,8 +5,10 @@
 namespace torchao_cpp::cuda {
 namespace {
 
-/// Chunks of a warp that are on their way from memory.
-constexpr int kAhead = 4;
+/// Chunks of a warp in shared memory, all but one of them on their way there.
+constexpr int kStages = 8;
+/// Chunks that a warp of int4_values takes.
+constexpr int kChunksAtOnce = 4;
 
 /// Two values of T in 32 bits, and what makes a code of them: `kMagic | code` is kOffset plus the code.
 template <typename T>
@@ -121,12 +123,84 @@ __device__ Chunk read_chunk(const Int4TilesView& w, std::int64_t tile, std::int6
   return out;
 }
 
+__device__ void copy_async(void* shared, const void* global) {
+#if __CUDA_ARCH__ >= 800
+  const auto to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#endif
+}
+
+/// A chunk in shared memory.
+struct alignas(16) Stage {
+  uint4 words[32];
+  unsigned scale[2][8];  ///< Of each half of the columns.
+  unsigned zero[2][8];
+};
+
+/// The chunks of one warp on their way through its stages.
+template <ZeroPointDomain kZero>
+struct ChunkStream {
+  const Int4TilesView& w;
+  Stage* stages;
+  std::int64_t tile;
+  int lane;
+
+  // Starts copying a chunk; always ends a group of copies.
+  __device__ void start(int chunk, int end, int stage) const {
+    if (chunk < end) {
+      Stage& to = stages[stage];
+      copy_async(&to.words[lane],
+                 reinterpret_cast<const uint4*>(w.codes) + (tile * w.chunks + chunk) * 32 + lane);
+      // Two lanes copy the 32 bytes of one half; scales first, then zero points.
+      if (lane < (kZero == ZeroPointDomain::kNone ? 4 : 8)) {
+        const int half = lane / 2 % 2;
+        const std::int64_t group = (64 * chunk + 32 * half) >> w.group_shift;
+        const auto* from = static_cast<const uint4*>(lane < 4 ? w.scale : w.zero) +
+                           (tile * w.groups + group) * 2 + lane % 2;
+        copy_async((lane < 4 ? to.scale : to.zero)[half] + lane % 2 * 4, from);
+      }
+    }
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+  }
+
+  // Waits for the oldest.
+  __device__ void wait() const {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
+#endif
+    __syncwarp();
+  }
+};
+
+/// Eight columns of each row of x for both halves of a chunk.
+template <int kBlocks>
+struct RightOperand {
+  uint4 words[2][kBlocks];
+
+  template <typename T>
+  __device__ void load(const T* const (&left)[kBlocks], int chunk, int own, std::int64_t stride) {
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const int column = 64 * chunk + 32 * h;
+#pragma unroll
+      for (int b = 0; b < kBlocks; ++b) {
+        words[h][b] = make_uint4(0, 0, 0, 0);
+        if (left[b] != nullptr && column + own < stride)
+          words[h][b] = *reinterpret_cast<const uint4*>(left[b] + column);
+      }
+    }
+  }
+};
+
 // A block has `tiles` tiles, each shared by `parts` warps that lie along K. kBlocks: of 8 rows of x.
 template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
 __global__ void __launch_bounds__(32 * kWarps)
     int4_product(Int4TilesView w, OperandView x, bool rounds_before_bias, EpilogueArgs args,
                  int tiles, int parts) {
-  extern __shared__ float sums[];  // [warp][kBlocks * 4][lane]
+  extern __shared__ uint4 shared[];  // Stages; then sums, [warp][kBlocks * 4][lane].
+  auto* sums = reinterpret_cast<float*>(shared);
   const int warp = threadIdx.x / 32;
   const int lane = threadIdx.x % 32;
   const int part = warp % parts;
@@ -135,48 +209,53 @@ __global__ void __launch_bounds__(32 * kWarps)
   if (tile < w.tiles) {
     const int begin = static_cast<int>(w.chunks * part / parts);
     const int end = static_cast<int>(w.chunks * (part + 1) / parts);
+    const int own = 8 * (lane % 4);
     const T* left[kBlocks];
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
       const std::int64_t m = 8 * b + lane / 4;
-      left[b] = m < x.rows ? static_cast<const T*>(x.data) + m * x.stride + 8 * (lane % 4) : nullptr;
+      left[b] = m < x.rows ? static_cast<const T*>(x.data) + m * x.stride + own : nullptr;
     }
-    Chunk ahead[kAhead];
+    const ChunkStream<kZero> stream{w, reinterpret_cast<Stage*>(shared) + warp * kStages, tile,
+                                    lane};
 #pragma unroll
-    for (int i = 0; i < kAhead; ++i) {
-      if (begin + i < end) ahead[i] = read_chunk<T, kZero>(w, tile, begin + i, lane);
-    }
-    for (int first = begin; first < end; first += kAhead) {
+    for (int i = 0; i < kStages - 1; ++i) stream.start(begin + i, end, i);
+    RightOperand<kBlocks> next;
+    next.template load<T>(left, begin, own, x.stride);
+    int stage = 0;
+#pragma unroll 1
+    for (int chunk = begin; chunk < end; ++chunk) {
+      stream.wait();
+      const Stage& now = stream.stages[stage];
+      const uint4 codes = now.words[lane];
+      Scales scales[2];
 #pragma unroll
-      for (int i = 0; i < kAhead; ++i) {
-        const int chunk = first + i;
-        if (chunk >= end) break;
-        const Chunk now = ahead[i];
-        if (chunk + kAhead < end) ahead[i] = read_chunk<T, kZero>(w, tile, chunk + kAhead, lane);
-        const unsigned words[4] = {now.words.x, now.words.y, now.words.z, now.words.w};
+      for (int h = 0; h < 2; ++h)
+        scales[h] = {now.scale[h][lane / 4],
+                     kZero == ZeroPointDomain::kNone ? 0 : now.zero[h][lane / 4]};
+      // The stage of the chunk before, which every lane has read by now.
+      stream.start(chunk + kStages - 1, end, (stage + kStages - 1) % kStages);
+      stage = (stage + 1) % kStages;
+      const RightOperand<kBlocks> right = next;
+      if (chunk + 1 < end) next.template load<T>(left, chunk + 1, own, x.stride);
+      const unsigned words[4] = {codes.x, codes.y, codes.z, codes.w};
 #pragma unroll
-        for (int h = 0; h < 2; ++h) {
-          const int column = 64 * chunk + 32 * h;
-          const bool is_inside = column + 8 * (lane % 4) < x.stride;
-          uint4 right[kBlocks];
+      for (int h = 0; h < 2; ++h) {
+        unsigned a[2][4];
+        dequantize_word<T, kZero>(words[2 * h], scales[h], a[0]);
+        dequantize_word<T, kZero>(words[2 * h + 1], scales[h], a[1]);
 #pragma unroll
-          for (int b = 0; b < kBlocks; ++b) {
-            right[b] = make_uint4(0, 0, 0, 0);
-            if (left[b] != nullptr && is_inside)
-              right[b] = *reinterpret_cast<const uint4*>(left[b] + column);
-          }
-          unsigned a[2][4];
-          dequantize_word<T, kZero>(words[2 * h], now.scales[h], a[0]);
-          dequantize_word<T, kZero>(words[2 * h + 1], now.scales[h], a[1]);
-#pragma unroll
-          for (int b = 0; b < kBlocks; ++b) {
-            multiply<T>(c[b], a[0], right[b].x, right[b].y);
-            multiply<T>(c[b], a[1], right[b].z, right[b].w);
-          }
+        for (int b = 0; b < kBlocks; ++b) {
+          multiply<T>(c[b], a[0], right.words[h][b].x, right.words[h][b].y);
+          multiply<T>(c[b], a[1], right.words[h][b].z, right.words[h][b].w);
         }
       }
     }
   }
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_all;" ::: "memory");
+#endif
+  __syncthreads();  // Sums take the place of the stages.
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
@@ -205,29 +284,38 @@ __global__ void __launch_bounds__(32 * kWarps)
   }
 }
 
-// A warp takes one chunk.
+// A warp takes some chunks.
 template <typename T, ZeroPointDomain kZero>
-__global__ void __launch_bounds__(256)
+__global__ void __launch_bounds__(128)
     int4_values(Int4TilesView w, std::int64_t n0, std::int64_t rows, std::int64_t stride, T* out) {
   const int lane = threadIdx.x % 32;
-  const std::int64_t chunk = static_cast<std::int64_t>(blockIdx.y) * 8 + threadIdx.x / 32;
-  if (chunk >= w.chunks) return;
+  const std::int64_t first =
+      (static_cast<std::int64_t>(blockIdx.y) * 4 + threadIdx.x / 32) * kChunksAtOnce;
   const std::int64_t tile = n0 / 16 + blockIdx.x;
-  const Chunk now = read_chunk<T, kZero>(w, tile, chunk, lane);
-  const unsigned words[4] = {now.words.x, now.words.y, now.words.z, now.words.w};
+  Chunk chunks[kChunksAtOnce];
 #pragma unroll
-  for (int h = 0; h < 2; ++h) {
-    const std::int64_t column = 64 * chunk + 32 * h + 8 * (lane % 4);
-    if (column >= stride) continue;
-    unsigned a[2][4];
-    dequantize_word<T, kZero>(words[2 * h], now.scales[h], a[0]);
-    dequantize_word<T, kZero>(words[2 * h + 1], now.scales[h], a[1]);
+  for (int i = 0; i < kChunksAtOnce; ++i) {
+    if (first + i < w.chunks) chunks[i] = read_chunk<T, kZero>(w, tile, first + i, lane);
+  }
 #pragma unroll
-    for (int half = 0; half < 2; ++half) {
-      const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * 16 + lane / 4 + 8 * half;
-      if (row >= rows) continue;
-      *reinterpret_cast<uint4*>(out + row * stride + column) =
-          make_uint4(a[0][half], a[0][half + 2], a[1][half], a[1][half + 2]);
+  for (int i = 0; i < kChunksAtOnce; ++i) {
+    if (first + i >= w.chunks) break;
+    const uint4 codes = chunks[i].words;
+    const unsigned words[4] = {codes.x, codes.y, codes.z, codes.w};
+#pragma unroll
+    for (int h = 0; h < 2; ++h) {
+      const std::int64_t column = 64 * (first + i) + 32 * h + 8 * (lane % 4);
+      if (column >= stride) continue;
+      unsigned a[2][4];
+      dequantize_word<T, kZero>(words[2 * h], chunks[i].scales[h], a[0]);
+      dequantize_word<T, kZero>(words[2 * h + 1], chunks[i].scales[h], a[1]);
+#pragma unroll
+      for (int half = 0; half < 2; ++half) {
+        const std::int64_t row = static_cast<std::int64_t>(blockIdx.x) * 16 + lane / 4 + 8 * half;
+        if (row >= rows) continue;
+        *reinterpret_cast<uint4*>(out + row * stride + column) =
+            make_uint4(a[0][half], a[0][half + 2], a[1][half], a[1][half + 2]);
+      }
     }
   }
 }
@@ -260,10 +348,11 @@ void launch(const Int4TilesView& w, const OperandView& x, bool rounds_before_bia
     tiles = static_cast<int>((w.tiles + processors * rounds - 1) / (processors * rounds));
   const int parts = static_cast<int>(min(static_cast<std::int64_t>(kWarps / tiles), w.chunks));
   const auto blocks = static_cast<unsigned>((w.tiles + tiles - 1) / tiles);
-  const unsigned threads = 32 * tiles * parts;
-  int4_product<T, kZero, kBlocks, kWarps>
-      <<<blocks, threads, threads * kBlocks * 4 * sizeof(float), on>>>(
-          w, x, rounds_before_bias, args, tiles, parts);
+  const int warps = tiles * parts;
+  const int bytes = warps * max(static_cast<int>(kStages * sizeof(Stage)), kBlocks * 512);
+  const auto kernel = int4_product<T, kZero, kBlocks, kWarps>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  kernel<<<blocks, 32 * warps, bytes, on>>>(w, x, rounds_before_bias, args, tiles, parts);
 }
 
 }  // namespace
@@ -288,9 +377,10 @@ void launch_int4(const Int4TilesView& weight, const OperandView& x, const Epilog
 void launch_int4_dequantize(const Int4TilesView& weight, std::int64_t n0, std::int64_t rows,
                             std::int64_t stride, void* out, void* stream) noexcept {
   const dim3 grid(static_cast<unsigned>((rows + 15) / 16),
-                  static_cast<unsigned>((weight.chunks + 7) / 8));
+                  static_cast<unsigned>((weight.chunks + 4 * kChunksAtOnce - 1) /
+                                        (4 * kChunksAtOnce)));
   with_kinds(weight, [&]<typename T, ZeroPointDomain kZero>() {
-    int4_values<T, kZero><<<grid, 256, 0, static_cast<cudaStream_t>(stream)>>>(
+    int4_values<T, kZero><<<grid, 128, 0, static_cast<cudaStream_t>(stream)>>>(
         weight, n0, rows, stride, static_cast<T*>(out));
   });
 }

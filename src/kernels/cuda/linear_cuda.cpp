@@ -13,7 +13,7 @@ constexpr int kOldestCapability = 75;
 constexpr int kBFloat16Capability = 80;
 
 /// Rows of x up to which sums of one output at a time beat a matrix product.
-constexpr std::int64_t kDotRows = 16;
+constexpr std::int64_t kDotRows = 4;
 
 // Scales of both sides along K become part of the operands.
 bool scales_operands(const FloatLinear& host) {
