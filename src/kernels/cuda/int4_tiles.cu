@@ -137,27 +137,35 @@ struct alignas(16) Stage {
   unsigned zero[2][8];
 };
 
-/// The chunks of one warp on their way through its stages.
+/// The chunks of one warp on their way through its stages. A lane copies its words, and of scales and zero points 16
+/// bytes of one half: lanes 0 to 3 those of scales, 4 to 7 those of zero points.
 template <ZeroPointDomain kZero>
 struct ChunkStream {
-  const Int4TilesView& w;
   Stage* stages;
-  std::int64_t tile;
+  const uint4* words;
+  const uint4* scales;
+  unsigned* scales_to;  ///< In the first stage.
+  int half_column;
+  int group_shift;
   int lane;
+
+  __device__ ChunkStream(const Int4TilesView& w, Stage* stages, std::int64_t tile, int lane)
+      : stages(stages),
+        words(reinterpret_cast<const uint4*>(w.codes) + tile * w.chunks * 32 + lane),
+        scales(static_cast<const uint4*>(lane < 4 ? w.scale : w.zero) + tile * w.groups * 2 +
+               lane % 2),
+        scales_to((lane < 4 ? stages->scale : stages->zero)[lane / 2 % 2] + lane % 2 * 4),
+        half_column(lane / 2 % 2 * 32),
+        group_shift(w.group_shift),
+        lane(lane) {}
 
   // Starts copying a chunk; always ends a group of copies.
   __device__ void start(int chunk, int end, int stage) const {
     if (chunk < end) {
-      Stage& to = stages[stage];
-      copy_async(&to.words[lane],
-                 reinterpret_cast<const uint4*>(w.codes) + (tile * w.chunks + chunk) * 32 + lane);
-      // Two lanes copy the 32 bytes of one half; scales first, then zero points.
+      copy_async(&stages[stage].words[lane], words + chunk * 32);
       if (lane < (kZero == ZeroPointDomain::kNone ? 4 : 8)) {
-        const int half = lane / 2 % 2;
-        const std::int64_t group = (64 * chunk + 32 * half) >> w.group_shift;
-        const auto* from = static_cast<const uint4*>(lane < 4 ? w.scale : w.zero) +
-                           (tile * w.groups + group) * 2 + lane % 2;
-        copy_async((lane < 4 ? to.scale : to.zero)[half] + lane % 2 * 4, from);
+        copy_async(scales_to + stage * (sizeof(Stage) / sizeof(unsigned)),
+                   scales + ((64 * chunk + half_column) >> group_shift) * 2);
       }
     }
 #if __CUDA_ARCH__ >= 800
@@ -216,8 +224,8 @@ __global__ void __launch_bounds__(32 * kWarps)
       const std::int64_t m = 8 * b + lane / 4;
       left[b] = m < x.rows ? static_cast<const T*>(x.data) + m * x.stride + own : nullptr;
     }
-    const ChunkStream<kZero> stream{w, reinterpret_cast<Stage*>(shared) + warp * kStages, tile,
-                                    lane};
+    const ChunkStream<kZero> stream(w, reinterpret_cast<Stage*>(shared) + warp * kStages, tile,
+                                    lane);
 #pragma unroll
     for (int i = 0; i < kStages - 1; ++i) stream.start(begin + i, end, i);
     RightOperand<kBlocks> next;
@@ -366,10 +374,8 @@ void launch_int4(const Int4TilesView& weight, const OperandView& x, const Epilog
       launch<T, kZero, 1, 16>(weight, x, rounds, args, processors, on);
     } else if (x.rows <= 16) {
       launch<T, kZero, 2, 16>(weight, x, rounds, args, processors, on);
-    } else if (x.rows <= 32) {
-      launch<T, kZero, 4, 16>(weight, x, rounds, args, processors, on);
     } else {
-      launch<T, kZero, 8, 8>(weight, x, rounds, args, processors, on);
+      launch<T, kZero, 4, 16>(weight, x, rounds, args, processors, on);
     }
   });
 }

@@ -39,7 +39,7 @@ struct Int4TilesView {
 };
 
 /// Rows of x that one launch_int4() takes at most.
-inline constexpr std::int64_t kInt4Rows = 64;
+inline constexpr std::int64_t kInt4Rows = 32;
 
 /// y of at most kInt4Rows rows of x, which is of the weight's dtype; `processors` of the GPU.
 void launch_int4(const Int4TilesView& weight, const OperandView& x, const Epilogue& epilogue,
