@@ -202,9 +202,12 @@ struct RightOperand {
   }
 };
 
+// Blocks that a processor holds at once, for their registers.
+constexpr int blocks_per_processor(int row_blocks) { return row_blocks == 1 ? 2 : 1; }
+
 // A block has `tiles` tiles, each shared by `parts` warps that lie along K. kBlocks: of 8 rows of x.
 template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
-__global__ void __launch_bounds__(32 * kWarps)
+__global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
     int4_product(Int4TilesView w, OperandView x, bool rounds_before_bias, EpilogueArgs args,
                  int tiles, int parts) {
   extern __shared__ uint4 shared[];  // Stages; then sums, [warp][kBlocks * 4][lane].
@@ -213,7 +216,7 @@ __global__ void __launch_bounds__(32 * kWarps)
   const int lane = threadIdx.x % 32;
   const int part = warp % parts;
   const std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) * tiles + warp / parts;
-  float c[kBlocks][4] = {};
+  float c[2][kBlocks][4] = {};  // One for each half of the columns: two chains of products.
   if (tile < w.tiles) {
     const int begin = static_cast<int>(w.chunks * part / parts);
     const int end = static_cast<int>(w.chunks * (part + 1) / parts);
@@ -254,8 +257,8 @@ __global__ void __launch_bounds__(32 * kWarps)
         dequantize_word<T, kZero>(words[2 * h + 1], scales[h], a[1]);
 #pragma unroll
         for (int b = 0; b < kBlocks; ++b) {
-          multiply<T>(c[b], a[0], right.words[h][b].x, right.words[h][b].y);
-          multiply<T>(c[b], a[1], right.words[h][b].z, right.words[h][b].w);
+          multiply<T>(c[h][b], a[0], right.words[h][b].x, right.words[h][b].y);
+          multiply<T>(c[h][b], a[1], right.words[h][b].z, right.words[h][b].w);
         }
       }
     }
@@ -267,7 +270,7 @@ __global__ void __launch_bounds__(32 * kWarps)
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[b][i];
+    for (int i = 0; i < 4; ++i) sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[0][b][i] + c[1][b][i];
   }
   __syncthreads();
   // The parts of a tile in their order, whatever the order in which warps came to an end.
@@ -351,9 +354,10 @@ void with_kinds(const Int4TilesView& w, const F& fn) {
 template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
 void launch(const Int4TilesView& w, const OperandView& x, bool rounds_before_bias,
             const EpilogueArgs& args, int processors, cudaStream_t on) {
+  const int at_once = processors * blocks_per_processor(kBlocks);
   int tiles = kWarps + 1;
   for (int rounds = 1; tiles > kWarps; ++rounds)
-    tiles = static_cast<int>((w.tiles + processors * rounds - 1) / (processors * rounds));
+    tiles = static_cast<int>((w.tiles + at_once * rounds - 1) / (at_once * rounds));
   const int parts = static_cast<int>(min(static_cast<std::int64_t>(kWarps / tiles), w.chunks));
   const auto blocks = static_cast<unsigned>((w.tiles + tiles - 1) / tiles);
   const int warps = tiles * parts;
