@@ -106,14 +106,23 @@ bool run_by_values(const CudaLinear& linear, const LinearArgs& args, const Opera
                                                  (args.bias == nullptr || e.rounds_before_bias));
   const bool is_in_place = x.dtype == dtype && finish.row_scale == nullptr && is_rounded_first &&
                            is_aligned(args.y) && args.y_stride * element % kVectorBytes == 0;
-  for (std::int64_t n0 = 0; n0 < linear.output_size(); n0 += columns) {
-    const std::int64_t count = std::min(columns, linear.output_size() - n0);
-    read_rows(weight, n0, count, x.dtype, x.stride, scratch.values, args.stream.handle);
+  // A plain weight is its own values; a product that writes y needs no sums, and so no stretches.
+  const auto* plain = read_rows == nullptr ? static_cast<const WeightView*>(weight) : nullptr;
+  const std::int64_t stretch = plain != nullptr && is_in_place ? linear.output_size() : columns;
+  for (std::int64_t n0 = 0; n0 < linear.output_size(); n0 += stretch) {
+    const std::int64_t count = std::min(stretch, linear.output_size() - n0);
+    const void* values = scratch.values;
     LtProduct product{x.dtype,  x.dtype,  is_in_place ? dtype : DType::kFloat32,
                       args.m,   count,    x.stride,
                       x.stride, x.stride, is_in_place ? args.y_stride : count};
+    if (plain != nullptr) {
+      values = plain->codes + n0 * plain->row_bytes;
+      product.weight_stride = plain->row_bytes / dtype_size_bytes(x.dtype);
+    } else {
+      read_rows(weight, n0, count, x.dtype, x.stride, scratch.values, args.stream.handle);
+    }
     void* out = is_in_place ? static_cast<std::byte*>(args.y) + n0 * element : scratch.sums;
-    if (!linear.lt().run(product, x.data, scratch.values, out, scratch.lt, args.stream.handle))
+    if (!linear.lt().run(product, x.data, values, out, scratch.lt, args.stream.handle))
       return false;
     const SumBlock block{scratch.sums, 0, args.m, n0, count};
     if (!is_in_place) {

@@ -60,7 +60,8 @@ class CudaLinear {
 using ReadRows = void (*)(const void* weight, std::int64_t n0, std::int64_t rows, DType dtype,
                           std::int64_t stride, void* out, void* stream) noexcept;
 
-/// y by cuBLASLt from values that `read_rows` makes of `weight`. False where there is no algorithm for a stretch.
+/// y by cuBLASLt from values that `read_rows` makes of `weight`; null: `weight` is the WeightView of a plain weight of
+/// the operand's dtype. False where there is no algorithm for a stretch.
 bool run_by_values(const CudaLinear& linear, const LinearArgs& args, const OperandView& x,
                    const CudaLinear::Scratch& scratch, const void* weight,
                    ReadRows read_rows) noexcept;

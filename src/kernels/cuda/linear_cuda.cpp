@@ -45,7 +45,11 @@ class CudaFloatLinear final : public PackedWeight {
     const CudaLinear::Scratch s = scratch(args.m, args.workspace);
     const OperandView x = linear_.prepare(args, s);
     const WeightView& weight = weight_.view();
-    if (uses_lt(args.m) && run_by_values(linear_, args, x, s, &weight, &read_rows)) return;
+    const bool is_plain =
+        weight.code_values == nullptr && 8 * dtype_size_bytes(x.dtype) == weight.bits;
+    if (uses_lt(args.m) &&
+        run_by_values(linear_, args, x, s, &weight, is_plain ? nullptr : &read_rows))
+      return;
     launch_float_dot(weight, x, linear_.epilogue(), linear_.epilogue_args(args, s),
                      args.stream.handle);
   }
