@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Speed of linears on a GPU beside cuBLASLt and the memory: one table, everything in one run.
 //   bench_cuda_linear [--configs A,B] [--shapes NxK,..] [--m 1,16,..]
-// Weights rotate through more memory than the L2 cache holds; each time is of one replay of a graph of many linears.
+// Weights rotate through more memory than the L2 cache holds; each time is of one replay of a graph
+// of many linears.
 #include <cuda_runtime.h>
 
 #include <algorithm>
@@ -21,7 +22,6 @@
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/linear.h"
 #include "torchao_cpp/quantize.h"
-
 
 namespace torchao_cpp {
 namespace {
@@ -120,8 +120,8 @@ void report_memory() {
   const double read = time_of([&](int, cudaStream_t stream) {
     read_all<<<132 * 8, 512, 0, stream>>>(a.as<uint4>(), kBytes / 16, b.as<unsigned>());
   });
-  std::printf("%s: copy %.2f TB/s (read and written), read %.2f TB/s\n", cuda_device_name(0).c_str(),
-              2e-6 * kBytes / copy, 1e-6 * kBytes / read);
+  std::printf("%s: copy %.2f TB/s (read and written), read %.2f TB/s\n",
+              cuda_device_name(0).c_str(), 2e-6 * kBytes / copy, 1e-6 * kBytes / read);
 }
 
 /// Weights of one product by cuBLASLt, enough of them to rotate.
@@ -144,7 +144,8 @@ void report_lt(const char* name, DType operand, DType out, std::int64_t n, std::
     bool is_done = true;
     const double us = time_of([&](int i, cudaStream_t stream) {
       const DeviceBuffer& w = weights[static_cast<std::size_t>(i) % weights.size()];
-      is_done = is_done && gemm.run(product, x.data(), w.data(), y.data(), workspace.data(), stream);
+      is_done =
+          is_done && gemm.run(product, x.data(), w.data(), y.data(), workspace.data(), stream);
     });
     if (is_done) {
       std::printf(" %9.1f", us);
@@ -179,8 +180,8 @@ void report_linear(const std::string& config, const Tensor& plain,
     const DeviceBuffer y(m * n * 2, 0);
     const DeviceBuffer workspace(first.workspace_bytes(m), 0);
     const double us = time_of([&](int i, cudaStream_t stream) {
-      linears[static_cast<std::size_t>(i) % linears.size()].apply(
-          x.data(), m, nullptr, y.data(), n, {workspace.data(), {stream}});
+      linears[static_cast<std::size_t>(i) % linears.size()].apply(x.data(), m, nullptr, y.data(), n,
+                                                                  {workspace.data(), {stream}});
     });
     std::printf(" %9.1f", us);
     std::fflush(stdout);
@@ -198,7 +199,8 @@ Tensor random_weight(std::int64_t n, std::int64_t k) {
 }
 
 int run(int argc, char** argv) {
-  std::vector<std::string> configs = {"int4wo-128", "int8wo", "fp8wo", "int8dq", "fp8dq-row", "bf16"};
+  std::vector<std::string> configs = {"int4wo-128", "int8wo",    "fp8wo",
+                                      "int8dq",     "fp8dq-row", "bf16"};
   std::vector<std::string> shapes = {"28672x4096", "4096x14336", "6144x4096", "4096x4096"};
   std::vector<std::int64_t> rows = {1, 16, 64, 256, 2048};
   for (int i = 1; i + 1 < argc; i += 2) {

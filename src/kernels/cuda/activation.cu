@@ -18,12 +18,8 @@ struct Ends {
   float hi = 0.0f;
 };
 
-__device__ float nan_min(float a, float b) {
-  return a != a ? a : (b != b ? b : (b < a ? b : a));
-}
-__device__ float nan_max(float a, float b) {
-  return a != a ? a : (b != b ? b : (b > a ? b : a));
-}
+__device__ float nan_min(float a, float b) { return a != a ? a : (b != b ? b : (b < a ? b : a)); }
+__device__ float nan_max(float a, float b) { return a != a ? a : (b != b ? b : (b > a ? b : a)); }
 __device__ Ends joined(Ends a, Ends b) { return {nan_min(a.lo, b.lo), nan_max(a.hi, b.hi)}; }
 
 // The ends of all threads, for all of them.
@@ -74,8 +70,10 @@ __device__ float abs_max(Ends e) { return nan_max(-e.lo, e.hi); }
 __device__ float round_to_element(const ElementFormat& f, float v) {
   if (v != v) return v;
   const float magnitude = fminf(fabsf(v), f.max_value);
-  const int exponent = max(static_cast<int>(__float_as_uint(magnitude) >> 23) - 127, f.min_exponent);
-  const float steps = __uint_as_float(static_cast<unsigned>(127 + f.mantissa_bits - exponent) << 23);
+  const int exponent =
+      max(static_cast<int>(__float_as_uint(magnitude) >> 23) - 127, f.min_exponent);
+  const float steps =
+      __uint_as_float(static_cast<unsigned>(127 + f.mantissa_bits - exponent) << 23);
   const float step = __uint_as_float(static_cast<unsigned>(127 - f.mantissa_bits + exponent) << 23);
   return copysignf(rintf(magnitude * steps) * step, v);
 }
@@ -287,21 +285,21 @@ __device__ void quantize_mx_row(const ActivationPlan& plan, const Row& row, cons
     const float encode = mx_encode_factor(plan, exponent, largest);
     const float decode = mx_decode_factor(plan, exponent);
     for (std::int64_t i = first; i < first + plan.block_columns; ++i) {
-      out.put(i, round_value(plan.compute,
-                             round_to_element(plan.element, row[i] * encode) * decode));
+      out.put(i,
+              round_value(plan.compute, round_to_element(plan.element, row[i] * encode) * decode));
     }
   }
 }
 
-// Values are code * block scale; per-tensor scales of both sides follow the sum, as the row's scale.
+// Values are code * block scale; per-tensor scales of both sides follow the sum, as the row's
+// scale.
 __device__ void quantize_nvfp4_row(const ActivationPlan& plan, const Row& row, Ends ends,
                                    std::int64_t m, const OperandRow& out,
                                    const ActivationBuffers& buffers) {
   constexpr ElementFormat kScaleFormat{3, -6, 8, kMaxNVFP4Scale};
   constexpr float kMinScale = 0x1p-6f;
   float tensor_scale = plan.is_static ? plan.static_scale : 1.0f;
-  if (plan.is_per_tensor)
-    tensor_scale = abs_max(ends) / (kMaxNVFP4Scale * plan.element.max_value);
+  if (plan.is_per_tensor) tensor_scale = abs_max(ends) / (kMaxNVFP4Scale * plan.element.max_value);
   const float numerator = 1.0f / tensor_scale;
   for (std::int64_t first = threadIdx.x * plan.block_columns; first < plan.columns;
        first += kThreads * plan.block_columns) {

@@ -7,8 +7,8 @@
 #include "kernels/epilogue.h"
 #include "kernels/linear_kernel.h"
 
-/// What becomes of an activation before the product, on the device: act_pre_scale, the cast to the compute dtype, and its
-/// quantization, in the steps of core/activation_quant.h.
+/// What becomes of an activation before the product, on the device: act_pre_scale, the cast to the
+/// compute dtype, and its quantization, in the steps of core/activation_quant.h.
 namespace torchao_cpp::cuda {
 
 /// How values are rounded to a narrow float format.
@@ -21,9 +21,9 @@ struct ElementFormat {
 
 /// Left operands that a product may ask for.
 enum class OperandForm : std::uint8_t {
-  kValues,   ///< float32, float16 or bfloat16 values
-  kInt8,     ///< int8 codes
-  kFloat8,   ///< float8 codes, one byte each
+  kValues,  ///< float32, float16 or bfloat16 values
+  kInt8,    ///< int8 codes
+  kFloat8,  ///< float8 codes, one byte each
 };
 
 /// All of it but the memory of one call, by value.
@@ -70,7 +70,8 @@ struct ActivationBuffers {
   float* ends = nullptr;              ///< [2 M + 2]: of rows, for one scale of all
 };
 
-/// The plan for a weight; `scales_values` as in the plan. Its pre_scale is null: the caller uploads it.
+/// The plan for a weight; `scales_values` as in the plan. Its pre_scale is null: the caller uploads
+/// it.
 ActivationPlan make_activation_plan(const LinearProblem& problem, bool scales_values);
 
 /// Fills the buffers from x [m, K].

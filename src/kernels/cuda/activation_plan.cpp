@@ -61,8 +61,7 @@ void plan_nvfp4(const QuantizedWeight& w, ActivationPlan& plan) {
   plan.is_static = !plan.is_per_tensor && w.activation.scale.defined();
   if (plan.is_static) plan.static_scale = first_value(w.activation.scale);
   plan.has_row_scale = w.bias_rounding == BiasRounding::kSeparate;
-  if (w.per_tensor_scale.defined())
-    plan.weight_tensor_scale = *w.per_tensor_scale.data<float>();
+  if (w.per_tensor_scale.defined()) plan.weight_tensor_scale = *w.per_tensor_scale.data<float>();
 }
 
 }  // namespace

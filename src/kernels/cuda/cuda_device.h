@@ -7,8 +7,8 @@
 
 #include "torchao_cpp/device.h"
 
-/// GPUs and their memory, without a type of CUDA's. In a build without CUDA there are none, and whatever would touch
-/// one throws UnsupportedError.
+/// GPUs and their memory, without a type of CUDA's. In a build without CUDA there are none, and
+/// whatever would touch one throws UnsupportedError.
 namespace torchao_cpp {
 
 /// GPUs that the driver shows; 0 where there is no driver or the build has no CUDA.
@@ -20,7 +20,8 @@ std::string cuda_refusal();
 /// "NVIDIA H100 80GB HBM3"; throws DeviceError for an index that does not exist.
 std::string cuda_device_name(int index);
 
-/// 10 * major + minor of the compute capability: 90 for an H100. 0 for an index that does not exist.
+/// 10 * major + minor of the compute capability: 90 for an H100. 0 for an index that does not
+/// exist.
 int cuda_capability(int index) noexcept;
 
 /// Streaming multiprocessors. 0 for an index that does not exist.
@@ -38,8 +39,8 @@ class CudaDeviceGuard {
   [[maybe_unused]] int before_ = -1;  ///< -1: nothing to go back to.
 };
 
-/// Memory of a GPU. Throws DeviceError, with the bytes asked for and those free, when there is not enough; the process
-/// can go on.
+/// Memory of a GPU. Throws DeviceError, with the bytes asked for and those free, when there is not
+/// enough; the process can go on.
 class DeviceBuffer {
  public:
   DeviceBuffer() = default;
@@ -58,8 +59,8 @@ class DeviceBuffer {
   std::int64_t nbytes() const noexcept { return bytes_; }
   int device() const noexcept { return device_; }
 
-  /// Host to device, through pinned memory in two halves, so that copying into one overlaps sending the other. Done when
-  /// it returns.
+  /// Host to device, through pinned memory in two halves, so that copying into one overlaps sending
+  /// the other. Done when it returns.
   void upload(const void* host, std::int64_t bytes, std::int64_t offset = 0);
   /// Device to host, after all work on the device. Done when it returns.
   void download(void* host, std::int64_t bytes, std::int64_t offset = 0) const;

@@ -10,7 +10,8 @@ LinearKernel float_product_cuda(LinearOperation operation);
 /// The operations of Int8Linear.
 LinearKernel int8_product_cuda(LinearOperation operation);
 
-/// int4 weights with groups of 32 columns or more, on matrix units (compute capability 8.0 or newer).
+/// int4 weights with groups of 32 columns or more, on matrix units (compute capability 8.0 or
+/// newer).
 LinearKernel int4_cuda_sm80(LinearOperation operation);
 
 /// float8_e4m3fn codes of both sides, one scale a row or tensor (compute capability 8.9 or newer).

@@ -101,9 +101,10 @@ bool run_by_values(const CudaLinear& linear, const LinearArgs& args, const Opera
   const DType dtype = linear.activation_dtype();
   const std::int64_t element = dtype_size_bytes(dtype);
   const std::int64_t columns = linear.stretch(args.m, x.stride * dtype_size_bytes(x.dtype));
-  // Where the first thing that becomes of a sum is the rounding to y's dtype, the product writes y itself.
-  const bool is_rounded_first = e.rounds_sum || (e.column_scale == nullptr &&
-                                                 (args.bias == nullptr || e.rounds_before_bias));
+  // Where the first thing that becomes of a sum is the rounding to y's dtype, the product writes y
+  // itself.
+  const bool is_rounded_first =
+      e.rounds_sum || (e.column_scale == nullptr && (args.bias == nullptr || e.rounds_before_bias));
   const bool is_in_place = x.dtype == dtype && finish.row_scale == nullptr && is_rounded_first &&
                            is_aligned(args.y) && args.y_stride * element % kVectorBytes == 0;
   // A plain weight is its own values; a product that writes y needs no sums, and so no stretches.

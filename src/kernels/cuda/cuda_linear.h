@@ -11,8 +11,9 @@
 
 namespace torchao_cpp::cuda {
 
-/// What linears on a GPU share: the activation's way to the operand, the epilogue, the scratch, and the product by
-/// cuBLASLt, a stretch of outputs at a time so that values and sums of a stretch stay in the L2 cache.
+/// What linears on a GPU share: the activation's way to the operand, the epilogue, the scratch, and
+/// the product by cuBLASLt, a stretch of outputs at a time so that values and sums of a stretch
+/// stay in the L2 cache.
 class CudaLinear {
  public:
   CudaLinear(const LinearProblem& problem, const ActivationPlan& plan, const Epilogue& host);
@@ -25,7 +26,8 @@ class CudaLinear {
     void* sums = nullptr;    ///< [M, stretch], 4 bytes each.
     std::int64_t total_bytes = 0;
   };
-  /// `value_bytes`: of one column of `values`, 0 where the product takes the codes. `uses_lt`: for lt, values and sums.
+  /// `value_bytes`: of one column of `values`, 0 where the product takes the codes. `uses_lt`: for
+  /// lt, values and sums.
   Scratch scratch(std::int64_t m, bool uses_lt, std::int64_t value_bytes,
                   std::byte* workspace) const noexcept;
 
@@ -60,8 +62,8 @@ class CudaLinear {
 using ReadRows = void (*)(const void* weight, std::int64_t n0, std::int64_t rows, DType dtype,
                           std::int64_t stride, void* out, void* stream) noexcept;
 
-/// y by cuBLASLt from values that `read_rows` makes of `weight`; null: `weight` is the WeightView of a plain weight of
-/// the operand's dtype. False where there is no algorithm for a stretch.
+/// y by cuBLASLt from values that `read_rows` makes of `weight`; null: `weight` is the WeightView
+/// of a plain weight of the operand's dtype. False where there is no algorithm for a stretch.
 bool run_by_values(const CudaLinear& linear, const LinearArgs& args, const OperandView& x,
                    const CudaLinear::Scratch& scratch, const void* weight,
                    ReadRows read_rows) noexcept;

@@ -10,8 +10,8 @@ constexpr int kThreads = 256;
 
 // A thread takes eight columns; `units` of them a row, of which the last may be padding.
 template <int kBits>
-__global__ void __launch_bounds__(kThreads) dequantize(WeightView w, std::int64_t n0, DType dtype,
-                                                       std::int64_t stride, void* out) {
+__global__ void __launch_bounds__(kThreads)
+    dequantize(WeightView w, std::int64_t n0, DType dtype, std::int64_t stride, void* out) {
   __shared__ WeightTables<kBits> tables;
   tables.load(w);
   const std::int64_t unit = static_cast<std::int64_t>(blockIdx.y) * kThreads + threadIdx.x;
@@ -78,9 +78,8 @@ void launch_finish(const Epilogue& epilogue, const EpilogueArgs& args, const Sum
 
 void launch_finish_in_place(const Epilogue& epilogue, const EpilogueArgs& args,
                             const SumBlock& block, void* stream) noexcept {
-  finish<Sums::kInPlace>
-      <<<finish_grid(block), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(epilogue, args,
-                                                                               block);
+  finish<Sums::kInPlace><<<finish_grid(block), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+      epilogue, args, block);
 }
 
 }  // namespace torchao_cpp::cuda

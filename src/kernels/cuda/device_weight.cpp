@@ -145,8 +145,8 @@ void DeviceWeight::take_scales(const QuantizedWeight& w, int device) {
   view_.scale = buffers_.back().data();
   if (dtype_size_bytes(w.scale.dtype()) == 1) {
     const bool is_mx = w.scale.dtype() == DType::kFloat8E8M0FNU;
-    const bool is_two_level = w.per_tensor_scale.defined() &&
-                              w.activation.kind != ActivationQuant::Kind::kNVFP4Dynamic;
+    const bool is_two_level =
+        w.per_tensor_scale.defined() && w.activation.kind != ActivationQuant::Kind::kNVFP4Dynamic;
     const float factor = is_two_level ? *w.per_tensor_scale.data<float>() : 1.0f;
     std::vector<float> values(256);
     for (std::size_t i = 0; i < values.size(); ++i) {

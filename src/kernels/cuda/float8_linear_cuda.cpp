@@ -23,7 +23,8 @@ ActivationPlan code_plan(const LinearProblem& problem) {
   return plan;
 }
 
-/// float8 codes of both sides by cuBLASLt; where it has no algorithm for a size, their values summed one by one.
+/// float8 codes of both sides by cuBLASLt; where it has no algorithm for a size, their values
+/// summed one by one.
 class CudaFloat8Linear final : public PackedWeight {
  public:
   explicit CudaFloat8Linear(const LinearProblem& problem)
@@ -31,7 +32,9 @@ class CudaFloat8Linear final : public PackedWeight {
         by_values_(problem, make_activation_plan(problem, false), FloatLinear(problem).epilogue()),
         weight_(problem, false, false, problem.device.index) {}
 
-  std::int64_t nbytes() const noexcept override { return linear_.nbytes() + by_values_.nbytes() + weight_.nbytes(); }
+  std::int64_t nbytes() const noexcept override {
+    return linear_.nbytes() + by_values_.nbytes() + weight_.nbytes();
+  }
 
   std::int64_t workspace_bytes(std::int64_t m) const noexcept {
     return std::max(linear_.scratch(m, true, 0, nullptr).total_bytes,

@@ -40,8 +40,7 @@ void pack_tile(const QuantizedWeight& w, std::int64_t tile, std::int64_t chunks,
                std::uint32_t* out) noexcept {
   for (std::int64_t word = 0; word < chunks * 128; ++word) {
     const std::int64_t lane = word / 4 % 32;
-    const std::int64_t first =
-        word / 128 * 64 + word / 2 % 2 * 32 + lane % 4 * 8 + word % 2 * 4;
+    const std::int64_t first = word / 128 * 64 + word / 2 % 2 * 32 + lane % 4 * 8 + word % 2 * 4;
     std::uint32_t bits = 0;
     for (int i = 0; i < 8; ++i) {
       const std::int64_t n = tile * 16 + lane / 4 + i % 2 * 8;
@@ -132,8 +131,7 @@ class Int4CudaLinear final : public PackedWeight {
     const CudaDeviceGuard guard(linear_.device());
     const CudaLinear::Scratch s = scratch(args.m, args.workspace);
     const OperandView x = linear_.prepare(args, s);
-    if (args.m > kMostCodeRows &&
-        run_by_values(linear_, args, x, s, &tiles_.view(), &read_rows))
+    if (args.m > kMostCodeRows && run_by_values(linear_, args, x, s, &tiles_.view(), &read_rows))
       return;
     for (std::int64_t m0 = 0; m0 < args.m; m0 += kInt4Rows) {
       OperandView rows = x;
@@ -174,10 +172,11 @@ Support supports(const LinearProblem& problem) {
   if (w.weight_dtype != DType::kInt4)
     return Support::no(fmt::format("the codes are {}; expected int4", dtype_name(w.weight_dtype)));
   const std::int64_t group = w.block_size[1];
-  if (w.block_size[0] != 1 || group < kSmallestGroup || !std::has_single_bit(
-                                                            static_cast<std::uint64_t>(group))) {
-    return Support::no(fmt::format("blocks of {} rows and {} columns; expected one row and 32, 64, 128, ... columns",
-                                   w.block_size[0], group));
+  if (w.block_size[0] != 1 || group < kSmallestGroup ||
+      !std::has_single_bit(static_cast<std::uint64_t>(group))) {
+    return Support::no(fmt::format(
+        "blocks of {} rows and {} columns; expected one row and 32, 64, 128, ... columns",
+        w.block_size[0], group));
   }
   if (dtype == DType::kFloat32 || w.dtype != dtype || w.scale.dtype() != dtype ||
       linear_compute_dtype(problem) != dtype) {

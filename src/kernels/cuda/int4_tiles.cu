@@ -2,6 +2,10 @@
 #include "kernels/cuda/int4_tiles.h"
 #include "kernels/cuda/rounding.cuh"
 
+#if __CUDA_ARCH__ < 800
+#pragma nv_diag_suppress 177  // What those architectures have no use for.
+#endif
+
 namespace torchao_cpp::cuda {
 namespace {
 
@@ -10,7 +14,8 @@ constexpr int kStages = 8;
 /// Chunks that a warp of int4_values takes.
 constexpr int kChunksAtOnce = 4;
 
-/// Two values of T in 32 bits, and what makes a code of them: `kMagic | code` is kOffset plus the code.
+/// Two values of T in 32 bits, and what makes a code of them: `kMagic | code` is kOffset plus the
+/// code.
 template <typename T>
 struct Pair;
 template <>
@@ -58,6 +63,7 @@ __device__ Scales read_scales(const Int4TilesView& w, std::int64_t tile, std::in
 /// The four registers of a left operand from one word: values rounded as the dequantized weight is.
 template <typename T, ZeroPointDomain kZero>
 __device__ void dequantize_word(unsigned word, const Scales& scales, unsigned (&a)[4]) {
+#if __CUDA_ARCH__ >= 800  // Older ones have no arithmetic of bfloat16; supports() keeps them away.
   using P = Pair<T>;
   using Type = typename P::Type;
   const Type scale_pair = pair_of<Type>(scales.scale);
@@ -70,12 +76,13 @@ __device__ void dequantize_word(unsigned word, const Scales& scales, unsigned (&
     if constexpr (kZero == ZeroPointDomain::kInt) {
       a[i] = bits_of(__hmul2(__hsub2(stored, P::twice(own_zero)), P::twice(own_scale)));
     } else if constexpr (kZero == ZeroPointDomain::kFloat) {
-      a[i] = bits_of(__hfma2(__hsub2(stored, P::of(P::kOffset)), P::twice(own_scale),
-                             P::twice(own_zero)));
+      a[i] = bits_of(
+          __hfma2(__hsub2(stored, P::of(P::kOffset)), P::twice(own_scale), P::twice(own_zero)));
     } else {
       a[i] = bits_of(__hmul2(__hsub2(stored, P::of(P::kOffset)), P::twice(own_scale)));
     }
   }
+#endif
 }
 
 template <typename T>
@@ -116,8 +123,8 @@ template <typename T, ZeroPointDomain kZero>
 __device__ Chunk read_chunk(const Int4TilesView& w, std::int64_t tile, std::int64_t chunk,
                             int lane) {
   Chunk out;
-  out.words = read_once(reinterpret_cast<const uint4*>(w.codes) +
-                        (tile * w.chunks + chunk) * 32 + lane);
+  out.words =
+      read_once(reinterpret_cast<const uint4*>(w.codes) + (tile * w.chunks + chunk) * 32 + lane);
   out.scales[0] = read_scales<T, kZero>(w, tile, 64 * chunk, lane / 4);
   out.scales[1] = read_scales<T, kZero>(w, tile, 64 * chunk + 32, lane / 4);
   return out;
@@ -137,8 +144,8 @@ struct alignas(16) Stage {
   unsigned zero[2][8];
 };
 
-/// The chunks of one warp on their way through its stages. A lane copies its words, and of scales and zero points 16
-/// bytes of one half: lanes 0 to 3 those of scales, 4 to 7 those of zero points.
+/// The chunks of one warp on their way through its stages. A lane copies its words, and of scales
+/// and zero points 16 bytes of one half: lanes 0 to 3 those of scales, 4 to 7 those of zero points.
 template <ZeroPointDomain kZero>
 struct ChunkStream {
   Stage* stages;
@@ -205,7 +212,8 @@ struct RightOperand {
 // Blocks that a processor holds at once, for their registers.
 constexpr int blocks_per_processor(int row_blocks) { return row_blocks == 1 ? 2 : 1; }
 
-// A block has `tiles` tiles, each shared by `parts` warps that lie along K. kBlocks: of 8 rows of x.
+// A block has `tiles` tiles, each shared by `parts` warps that lie along K. kBlocks: of 8 rows of
+// x.
 template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
 __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
     int4_product(Int4TilesView w, OperandView x, bool rounds_before_bias, EpilogueArgs args,
@@ -270,7 +278,8 @@ __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
 #pragma unroll
   for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i) sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[0][b][i] + c[1][b][i];
+    for (int i = 0; i < 4; ++i)
+      sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[0][b][i] + c[1][b][i];
   }
   __syncthreads();
   // The parts of a tile in their order, whatever the order in which warps came to an end.
@@ -284,8 +293,8 @@ __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
     const int owner = i % 32;
     const int reg = i / 32 % 4;
     const std::int64_t m = i / 128 * 8 + owner % 4 * 2 + reg % 2;
-    const std::int64_t n = (static_cast<std::int64_t>(blockIdx.x) * tiles + of_tile) * 16 +
-                           owner / 4 + reg / 2 * 8;
+    const std::int64_t n =
+        (static_cast<std::int64_t>(blockIdx.x) * tiles + of_tile) * 16 + owner / 4 + reg / 2 * 8;
     if (m >= x.rows || n >= w.n) continue;
     if (args.bias != nullptr) {
       if (rounds_before_bias) v = to_float(from_float<T>(v));
@@ -350,7 +359,8 @@ void with_kinds(const Int4TilesView& w, const F& fn) {
   }
 }
 
-// As many blocks as fill the processors evenly, each of at most kWarps tiles; what warps are left lie along K.
+// As many blocks as fill the processors evenly, each of at most kWarps tiles; what warps are left
+// lie along K.
 template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
 void launch(const Int4TilesView& w, const OperandView& x, bool rounds_before_bias,
             const EpilogueArgs& args, int processors, cudaStream_t on) {
@@ -386,9 +396,9 @@ void launch_int4(const Int4TilesView& weight, const OperandView& x, const Epilog
 
 void launch_int4_dequantize(const Int4TilesView& weight, std::int64_t n0, std::int64_t rows,
                             std::int64_t stride, void* out, void* stream) noexcept {
-  const dim3 grid(static_cast<unsigned>((rows + 15) / 16),
-                  static_cast<unsigned>((weight.chunks + 4 * kChunksAtOnce - 1) /
-                                        (4 * kChunksAtOnce)));
+  const dim3 grid(
+      static_cast<unsigned>((rows + 15) / 16),
+      static_cast<unsigned>((weight.chunks + 4 * kChunksAtOnce - 1) / (4 * kChunksAtOnce)));
   with_kinds(weight, [&]<typename T, ZeroPointDomain kZero>() {
     int4_values<T, kZero><<<grid, 128, 0, static_cast<cudaStream_t>(stream)>>>(
         weight, n0, rows, stride, static_cast<T*>(out));

@@ -16,9 +16,7 @@ constexpr int kBFloat16Capability = 80;
 constexpr std::int64_t kDotRows = 4;
 
 // Scales of both sides along K become part of the operands.
-bool scales_operands(const FloatLinear& host) {
-  return host.segment() != host.input_size();
-}
+bool scales_operands(const FloatLinear& host) { return host.segment() != host.input_size(); }
 
 ActivationPlan plan_of(const LinearProblem& problem, const FloatLinear& host) {
   ActivationPlan plan = make_activation_plan(problem, scales_operands(host));
@@ -72,9 +70,9 @@ class CudaFloatLinear final : public PackedWeight {
 
   bool uses_lt(std::int64_t m) const noexcept { return has_lt_ && m > kDotRows; }
   CudaLinear::Scratch scratch(std::int64_t m, std::byte* workspace) const noexcept {
-    return linear_.scratch(
-        m, uses_lt(m), linear_.plan().stride() * dtype_size_bytes(linear_.plan().operand_dtype),
-        workspace);
+    return linear_.scratch(m, uses_lt(m),
+                           linear_.plan().stride() * dtype_size_bytes(linear_.plan().operand_dtype),
+                           workspace);
   }
 
   CudaLinear linear_;
@@ -99,9 +97,7 @@ class CudaInt8Linear final : public PackedWeight {
     const CudaDeviceGuard guard(linear_.device());
     const CudaLinear::Scratch s = linear_.scratch(args.m, uses_lt(args.m), 0, args.workspace);
     const OperandView x = linear_.prepare(args, s);
-    if (uses_lt(args.m) &&
-        run_by_codes(linear_, args, x, s, weight_.view(), DType::kInt8))
-      return;
+    if (uses_lt(args.m) && run_by_codes(linear_, args, x, s, weight_.view(), DType::kInt8)) return;
     launch_int8_dot(weight_.view(), x, linear_.epilogue(), linear_.epilogue_args(args, s),
                     args.stream.handle);
   }

@@ -9,8 +9,8 @@
 
 namespace torchao_cpp::cuda {
 
-/// out [m, n] = x [m, k] Wᵀ, with W [n, k]; strides in elements. float32, float16 and bfloat16 give their own dtype or
-/// float32, float8 gives either of the three, int8 gives int32.
+/// out [m, n] = x [m, k] Wᵀ, with W [n, k]; strides in elements. float32, float16 and bfloat16 give
+/// their own dtype or float32, float8 gives either of the three, int8 gives int32.
 struct LtProduct {
   DType operand = DType::kBFloat16;
   DType weight = DType::kBFloat16;  ///< As `operand`, but for two kinds of float8.
@@ -21,8 +21,8 @@ struct LtProduct {
   friend bool operator==(const LtProduct&, const LtProduct&) = default;
 };
 
-/// Matrix products by cuBLASLt on one device. Safe to call from many threads; keeps the algorithms that it was given for
-/// the latest products.
+/// Matrix products by cuBLASLt on one device. Safe to call from many threads; keeps the algorithms
+/// that it was given for the latest products.
 class LtGemm {
  public:
   /// Scratch that run() takes, 256-byte aligned.
@@ -32,7 +32,8 @@ class LtGemm {
   explicit LtGemm(int device);
   ~LtGemm();
 
-  /// False where cuBLASLt has no algorithm for it: nothing was started then. Pointers are 16-byte aligned.
+  /// False where cuBLASLt has no algorithm for it: nothing was started then. Pointers are 16-byte
+  /// aligned.
   bool run(const LtProduct& product, const void* x, const void* weight, void* out,
            std::byte* workspace, void* stream) const noexcept;
 

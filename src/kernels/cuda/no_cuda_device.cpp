@@ -29,7 +29,9 @@ DeviceBuffer& DeviceBuffer::operator=(DeviceBuffer&&) noexcept = default;
 void DeviceBuffer::upload(const void*, std::int64_t, std::int64_t) {
   throw UnsupportedError(kRefusal);
 }
-void DeviceBuffer::download(void*, std::int64_t, std::int64_t) const { throw UnsupportedError(kRefusal); }
+void DeviceBuffer::download(void*, std::int64_t, std::int64_t) const {
+  throw UnsupportedError(kRefusal);
+}
 
 void cuda_synchronize(int) { throw UnsupportedError(kRefusal); }
 

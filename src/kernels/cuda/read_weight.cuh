@@ -60,9 +60,8 @@ __device__ inline void round8(ValueRounding rounding, float (&v)[8]) {
 template <int kBits>
 __device__ inline float block_scale(const WeightView& w, const WeightTables<kBits>& tables,
                                     std::int64_t block) {
-  return w.has_byte_scales
-             ? tables.byte_scales[static_cast<const std::uint8_t*>(w.scale)[block]]
-             : load_value(w.scale_dtype, w.scale, block);
+  return w.has_byte_scales ? tables.byte_scales[static_cast<const std::uint8_t*>(w.scale)[block]]
+                           : load_value(w.scale_dtype, w.scale, block);
 }
 
 __device__ inline float block_zero(const WeightView& w, std::int64_t block) {
@@ -70,8 +69,8 @@ __device__ inline float block_zero(const WeightView& w, std::int64_t block) {
                          : load_value(w.zero_dtype, w.zero, block);
 }
 
-/// Values of codes scaled, each step rounded as FloatLinear rounds it. Steps are loops of their own: with every choice
-/// inside one loop the compiler takes minutes.
+/// Values of codes scaled, each step rounded as FloatLinear rounds it. Steps are loops of their
+/// own: with every choice inside one loop the compiler takes minutes.
 __device__ inline void scale_codes8(const WeightView& w, const float (&scale)[8], float (&zero)[8],
                                     float (&v)[8]) {
   if (w.zero_kind == ZeroPointDomain::kInt) {
@@ -121,8 +120,8 @@ __device__ inline T hidden(T value) {
   return static_cast<T>(v);
 }
 
-/// The same view, of whose choices the compiler does not know that they are the same in every round of a loop: it would
-/// make a loop for every combination of them, which takes it many minutes.
+/// The same view, of whose choices the compiler does not know that they are the same in every round
+/// of a loop: it would make a loop for every combination of them, which takes it many minutes.
 __device__ inline WeightView with_hidden_choices(const WeightView& w) {
   WeightView out = w;
   out.is_scaled = hidden(w.is_scaled);
