@@ -2,13 +2,16 @@
 
 # Flags every target of ours is compiled with. FP contraction is off: the numerics follow torchao's rounding step by step.
 add_library(torchao_cpp_build_flags INTERFACE)
-target_compile_options(torchao_cpp_build_flags INTERFACE -ffp-contract=off -fno-math-errno)
+set(cxx_only "$<COMPILE_LANGUAGE:CXX>")
+target_compile_options(torchao_cpp_build_flags INTERFACE "$<${cxx_only}:-ffp-contract=off;-fno-math-errno>"
+                                                         "$<$<COMPILE_LANGUAGE:CUDA>:--fmad=false;--expt-relaxed-constexpr>")
 if(TORCHAO_CPP_DEVELOPER_MODE)
-  target_compile_options(torchao_cpp_build_flags INTERFACE -Wall -Wextra -Werror)
+  target_compile_options(torchao_cpp_build_flags INTERFACE "$<${cxx_only}:-Wall;-Wextra;-Werror>"
+    "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra;--Werror=all-warnings>")
 endif()
 if(TORCHAO_CPP_SANITIZE)
-  target_compile_options(torchao_cpp_build_flags INTERFACE -fsanitize=${TORCHAO_CPP_SANITIZE} -fno-omit-frame-pointer
-                                                           -fno-sanitize-recover=all)
+  target_compile_options(torchao_cpp_build_flags INTERFACE
+    "$<${cxx_only}:-fsanitize=${TORCHAO_CPP_SANITIZE};-fno-omit-frame-pointer;-fno-sanitize-recover=all>")
   target_link_options(torchao_cpp_build_flags INTERFACE -fsanitize=${TORCHAO_CPP_SANITIZE})
 endif()
 if(TORCHAO_CPP_FUZZ)
@@ -32,6 +35,7 @@ function(torchao_cpp_library)
   endif()
   set_target_properties(${target} PROPERTIES
     POSITION_INDEPENDENT_CODE ON CXX_VISIBILITY_PRESET ${visibility} VISIBILITY_INLINES_HIDDEN ON
+    CUDA_VISIBILITY_PRESET ${visibility}
     INTERPROCEDURAL_OPTIMIZATION ${TORCHAO_CPP_LTO})
   target_compile_features(${target} PUBLIC cxx_std_20)
   target_include_directories(${target}

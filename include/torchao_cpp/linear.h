@@ -196,9 +196,11 @@ class TORCHAO_CPP_EXPORT Linear {
   std::span<const std::string> rejected_kernels() const noexcept;
   std::int64_t packed_bytes() const noexcept;
   std::int64_t workspace_bytes(std::int64_t m) const noexcept;
+  /// y[m, N] = x[m, K] Wᵀ + b; bias may be null, rows of y are y_stride elements apart. Never throws, never allocates. On a
+  /// GPU all pointers are the device's, and the work is queued on context.stream.
   void apply(const void* x, std::int64_t m, const void* bias, void* y, std::int64_t y_stride,
              const LinearContext& context) const noexcept;
-  /// Convenience: x [M, K] -> y [M, N], allocating. Throws ShapeError.
+  /// Convenience: x [M, K] -> y [M, N] in host memory on any device, allocating. Throws ShapeError.
   Tensor operator()(const Tensor& x, const Tensor& bias = {}) const;
 
  private:

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "kernels/cuda/cuda_kernels.h"
 #include "kernels/float_product/float_product_kernels.h"
 #include "kernels/int8_product/int8_product_kernels.h"
 #include "kernels/linear_kernel.h"
@@ -8,6 +9,28 @@ namespace torchao_cpp {
 std::span<const LinearKernel> kernel_list() noexcept {
   using Op = LinearOperation;
   static const LinearKernel kKernels[] = {
+#ifdef TORCHAO_CPP_HAS_CUDA
+      int4_cuda_sm80(Op::kInt4WeightOnly),
+      int4_cuda_sm80(Op::kIntxWeightOnly),
+      float8_product_cuda_sm89(Op::kFloat8DynamicActivationFloat8Weight),
+      float8_product_cuda_sm89(Op::kFloat8StaticActivationFloat8Weight),
+      float_product_cuda(Op::kUnquantized),
+      float_product_cuda(Op::kInt8WeightOnly),
+      float_product_cuda(Op::kInt4WeightOnly),
+      float_product_cuda(Op::kIntxWeightOnly),
+      float_product_cuda(Op::kFloat8WeightOnly),
+      float_product_cuda(Op::kMXWeightOnly),
+      float_product_cuda(Op::kNVFP4WeightOnly),
+      float_product_cuda(Op::kNF4WeightOnly),
+      float_product_cuda(Op::kInt8DynamicActivationIntxWeight),
+      float_product_cuda(Op::kFloat8DynamicActivationFloat8Weight),
+      float_product_cuda(Op::kFloat8StaticActivationFloat8Weight),
+      float_product_cuda(Op::kFloat8DynamicActivationInt4Weight),
+      float_product_cuda(Op::kMXDynamicActivationMXWeight),
+      float_product_cuda(Op::kNVFP4DynamicActivationNVFP4Weight),
+      int8_product_cuda(Op::kInt8DynamicActivationInt8Weight),
+      int8_product_cuda(Op::kInt8StaticActivationInt8Weight),
+#endif
 #if defined(__x86_64__)
       intx_product_amx(),
       float_product_amx(Op::kUnquantized),

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/cuda_device.h"
 #include "linear/kernel_choice.h"
 #include "torchao_cpp/error.h"
 
@@ -15,6 +16,7 @@ struct Linear::Impl {
   std::int64_t output_size = 0;
   std::int64_t input_size = 0;
   std::string kernel_name;
+  Device device;
   KernelChoice choice;
   std::unique_ptr<PackedWeight> packed;
 };
@@ -41,6 +43,7 @@ Linear::Linear(LoadedWeight weight, DType activation_dtype, std::string_view for
   problem.activation_dtype = activation_dtype;
   problem.device = device;
   impl_->activation_dtype = activation_dtype;
+  impl_->device = device;
   impl_->output_size = problem.output_size();
   impl_->input_size = problem.input_size();
   impl_->choice = choose_kernel(problem, force_kernel);
@@ -88,6 +91,16 @@ Tensor Linear::operator()(const Tensor& x, const Tensor& bias) const {
   }
   const std::int64_t m = x.shape()[0];
   Tensor y = Tensor::empty(x.dtype(), {m, output_size()});
+  if (impl_->device.type == DeviceType::kCUDA) {
+    const int index = impl_->device.index;
+    const DeviceBuffer input(x.bytes(), x.nbytes(), index);
+    const DeviceBuffer added(bias.bytes(), bias.nbytes(), index);
+    const DeviceBuffer output(y.nbytes(), index);
+    const DeviceBuffer scratch(workspace_bytes(m), index);
+    apply(input.data(), m, added.data(), output.data(), output_size(), {scratch.data(), {}});
+    output.download(y.mutable_bytes(), y.nbytes());
+    return y;
+  }
   Tensor workspace = Tensor::empty(DType::kUInt8, {std::max<std::int64_t>(workspace_bytes(m), 1)});
   apply(x.bytes(), m, bias.defined() ? bias.bytes() : nullptr, y.mutable_bytes(), output_size(),
         {workspace.mutable_bytes(), {}});

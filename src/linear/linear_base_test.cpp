@@ -6,6 +6,7 @@
 #include <cstring>
 #include <set>
 
+#include "kernels/cuda/cuda_device.h"
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/linear.h"
 #include "torchao_cpp/quantize.h"
@@ -324,7 +325,7 @@ TEST(Linear, ForcedKernelRunsOrSaysWhyNot) {
   EXPECT_NO_THROW(Linear(plain(weight), DType::kFloat32, "int8_weight_only_linear/ref"));
   EXPECT_THAT(message_of([&] { Linear(plain(weight), DType::kFloat32, "fast"); }),
               AllOf(HasSubstr("'fast'"), HasSubstr("ref")));
-  EXPECT_THAT(message_of([&] { Linear(plain(weight), DType::kFloat32, {}, Device::cuda(0)); }),
+  EXPECT_THAT(message_of([&] { Linear(plain(weight), DType::kFloat32, {}, Device::cuda(1000)); }),
               AllOf(HasSubstr("no kernel fits"), HasSubstr("[8, 64]")));
   EXPECT_THAT(message_of([&] { Linear(plain(weight), DType::kInt8); }), HasSubstr("int8"));
 }
@@ -342,6 +343,64 @@ TEST(Linear, ChecksItsArguments) {
               HasSubstr("[8]"));
   EXPECT_EQ(linear(Tensor::empty(DType::kFloat32, {0, 64})).shape(), (Shape{0, 8}));
   EXPECT_THAT(message_of([] { Linear(LoadedWeight{}, DType::kFloat32); }), HasSubstr("[N, K]"));
+}
+
+// The same layer on a GPU and on the CPU.
+TEST(LinearBase, RunsOnAGpu) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
+  const TorchAOConfig config(config_from_shorthand("int4wo-32"), {}, false);
+  LinearOptions options = options_of("model.layers.0.mlp.down_proj", &config);
+  options.params_dtype = DType::kBFloat16;
+  options.bias = true;
+  const Tensor weight = wave(DType::kBFloat16, {48, 128}, 0.01F);
+  const Tensor bias = wave(DType::kBFloat16, {48}, 0.1F);
+  const Tensor x = wave(DType::kBFloat16, {3, 128}, 0.02F);
+  std::vector<Tensor> results;
+  for (const Device device : {Device::cpu(), Device::cuda(0)}) {
+    options.device = device;
+    ReplicatedLinear layer(128, 48, options);
+    layer.load_weight(plain(weight));
+    layer.load_bias(bias);
+    layer.process_weights_after_loading();
+    if (device == Device::cpu()) {
+      results.push_back(apply(layer, x));
+      continue;
+    }
+    EXPECT_THAT(layer.report().kernel, HasSubstr("cuda"));
+    Tensor y = Tensor::empty(DType::kBFloat16, {3, 48});
+    const DeviceBuffer input(x.bytes(), x.nbytes(), 0);
+    const DeviceBuffer output(y.nbytes(), 0);
+    const DeviceBuffer workspace(layer.workspace_bytes(3), 0);
+    layer.apply(input.data(), 3, output.data(), {workspace.data(), {}});
+    output.download(y.mutable_bytes(), y.nbytes());
+    results.push_back(y);
+    // The convenience takes and gives host memory.
+    const Linear linear(layer.weights().front(), DType::kBFloat16, "", device);
+    EXPECT_TRUE(equal_bytes(linear(x, bias), y));
+  }
+  const Tensor want = results[0].to(DType::kFloat32);
+  const Tensor got = results[1].to(DType::kFloat32);
+  for (std::int64_t i = 0; i < want.numel(); ++i)
+    EXPECT_NEAR(got.data<float>()[i], want.data<float>()[i], 0.02F + 0.02F * std::abs(want.data<float>()[i]));
+}
+
+TEST(LinearBase, MemoryThatAGpuHasNotIsAnErrorThatOneCanGoOnFrom) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
+  EXPECT_THAT(message_of([] { DeviceBuffer(std::int64_t{1} << 50, 0); }),
+              AllOf(HasSubstr("out of memory"), HasSubstr("1125899906842624 bytes are needed")));
+  const int value = 7;
+  int got = 0;
+  DeviceBuffer(&value, sizeof(value), 0).download(&got, sizeof(got));
+  EXPECT_EQ(got, value);
+}
+
+TEST(LinearBase, AGpuThatIsNotThereIsAnErrorThatSaysWhy) {
+  LinearOptions options = options_of("lm_head");
+  options.device = Device::cuda(1000);
+  ReplicatedLinear layer(32, 16, options);
+  layer.load_weight(plain(wave(DType::kFloat32, {16, 32}, 0.01F)));
+  EXPECT_THAT(message_of([&] { layer.process_weights_after_loading(); }),
+              AllOf(HasSubstr("lm_head"), HasSubstr("no kernel fits")));
 }
 
 }  // namespace

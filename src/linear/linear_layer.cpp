@@ -207,6 +207,8 @@ void LinearBase::Impl::finish() {
   const bool adds_bias =
       spec.options.bias && (spec.parallel != LinearParallel::kRow || spec.options.tp_rank == 0);
   if (adds_bias) bias = bias_parts.size() == 1 ? bias_parts.front() : concat_rows(bias_parts);
+  if (bias.defined() && spec.options.device.type == DeviceType::kCUDA)
+    device_bias = DeviceBuffer(bias.bytes(), bias.nbytes(), spec.options.device.index);
   bias_parts.clear();
   is_finished = true;
 }
@@ -215,8 +217,11 @@ void LinearBase::Impl::apply(const void* x, std::int64_t m, void* y,
                              const LinearContext& context) const noexcept {
   const std::int64_t element = dtype_size_bytes(params_dtype);
   const std::int64_t stride = output_size_per_partition();
+  const bool is_on_gpu = spec.options.device.type == DeviceType::kCUDA;
+  const std::byte* whole_bias = is_on_gpu ? device_bias.data() : bias.bytes();
   for (std::size_t i = 0; i < linears.size(); ++i) {
-    const std::byte* linear_bias = bias.defined() ? bias.bytes() + offsets[i] * element : nullptr;
+    const std::byte* linear_bias =
+        whole_bias != nullptr ? whole_bias + offsets[i] * element : nullptr;
     linears[i].apply(x, m, linear_bias, static_cast<std::byte*>(y) + offsets[i] * element, stride,
                      context);
   }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/cuda/cuda_device.h"
 #include "torchao_cpp/linear.h"
 
 namespace torchao_cpp {
@@ -76,6 +77,7 @@ struct LinearBase::Impl {
   std::vector<Linear> linears;
   std::vector<std::int64_t> offsets;  ///< Of each linear in a row of y.
   Tensor bias;  ///< [output_size_per_partition], params_dtype; undefined on ranks that add none.
+  DeviceBuffer device_bias;  ///< The same on a GPU.
   std::vector<LoadedWeight> kept;
   std::string weight_class;
   std::string weight_detail;

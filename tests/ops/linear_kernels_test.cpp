@@ -11,6 +11,7 @@
 
 #include "base/parallel.h"
 #include "core/float_formats.h"
+#include "kernels/cuda/cuda_device.h"
 #include "kernels/float_product/float_linear.h"
 #include "kernels/linear_kernel.h"
 #include "ops/linear_cases.h"
@@ -33,6 +34,8 @@ class Guarded {
     offset_ = kGuard + static_cast<std::int64_t>((64 - at % 64) % 64) + align;
   }
   std::byte* data() { return reinterpret_cast<std::byte*>(storage_.data()) + offset_; }
+  std::vector<std::uint8_t>& whole() { return storage_; }
+  std::int64_t offset() const { return offset_; }
   bool is_intact() const {
     const auto begin = storage_.begin();
     const auto is_canary = [](std::uint8_t b) { return b == kCanary; };
@@ -53,8 +56,9 @@ struct Problem {
   std::int64_t n;
   std::int64_t k;
 
-  LinearProblem linear() const {
+  LinearProblem linear(DeviceType device = DeviceType::kCPU) const {
     LinearProblem p;
+    p.device.type = device;
     if (description) {
       p.quantized = &*description;
     } else {
@@ -79,29 +83,69 @@ Problem make_problem(const LinearCase& item, DType dtype, std::int64_t at_least_
   return p;
 }
 
+std::unique_ptr<PackedWeight> pack(const LinearKernel& kernel, const Problem& p) {
+  return kernel.pack(p.linear(kernel.device));
+}
+
+/// Guarded memory and, for a kernel of a GPU, a copy there that goes back and forth with its guards.
+class CallMemory {
+ public:
+  CallMemory(const LinearKernel& kernel, std::int64_t bytes, std::int64_t align)
+      : host_(bytes, align), is_on_gpu_(kernel.device == DeviceType::kCUDA) {
+    if (!is_on_gpu_) return;
+    shift_ = (64 - (host_.offset() - align) % 64) % 64;  // The memory there starts elsewhere.
+    gpu_ = DeviceBuffer(whole_bytes() + shift_, 0);
+    send();
+  }
+  std::byte* host() { return host_.data(); }
+  std::byte* data() {
+    return is_on_gpu_ ? gpu_.data() + shift_ + host_.offset() : host_.data();
+  }
+  void send() {
+    if (is_on_gpu_) gpu_.upload(host_.whole().data(), whole_bytes(), shift_);
+  }
+  void fetch() {
+    if (is_on_gpu_) gpu_.download(host_.whole().data(), whole_bytes(), shift_);
+  }
+  bool is_intact() const { return host_.is_intact(); }
+
+ private:
+  std::int64_t whole_bytes() { return static_cast<std::int64_t>(host_.whole().size()); }
+
+  Guarded host_;
+  bool is_on_gpu_;
+  std::int64_t shift_ = 0;
+  DeviceBuffer gpu_;
+};
+
 /// Runs a kernel on memory that is just large enough, with rows of y apart, and gives y [M, N].
 Tensor run(const LinearKernel& kernel, const PackedWeight& packed, const Problem& p,
            const Tensor& x, const Tensor& bias) {
   const std::int64_t m = x.shape()[0];
   const std::int64_t element = dtype_size_bytes(p.dtype);
   const std::int64_t stride = p.n + 3;
-  Guarded out(m * stride * element, element);
-  Guarded workspace(kernel.workspace_bytes(packed, m), 0);
-  Guarded input(x.nbytes(), element);
-  if (m > 0) std::memcpy(input.data(), x.bytes(), static_cast<std::size_t>(x.nbytes()));
-  std::fill_n(reinterpret_cast<std::uint8_t*>(out.data()), m * stride * element, kCanary);
+  CallMemory out(kernel, m * stride * element, element);
+  CallMemory workspace(kernel, kernel.workspace_bytes(packed, m), 0);
+  CallMemory input(kernel, x.nbytes(), element);
+  CallMemory added(kernel, p.n * element, element);
+  if (m > 0) std::memcpy(input.host(), x.bytes(), static_cast<std::size_t>(x.nbytes()));
+  if (bias.defined())
+    std::memcpy(added.host(), bias.bytes(), static_cast<std::size_t>(bias.nbytes()));
+  std::fill_n(reinterpret_cast<std::uint8_t*>(out.host()), m * stride * element, kCanary);
+  for (CallMemory* memory : {&out, &input, &added}) memory->send();
   kernel.run(packed, {m,
                       input.data(),
-                      bias.defined() ? bias.bytes() : nullptr,
+                      bias.defined() ? added.data() : nullptr,
                       out.data(),
                       stride,
                       workspace.data(),
                       {}});
-  EXPECT_TRUE(out.is_intact() && workspace.is_intact() && input.is_intact())
+  for (CallMemory* memory : {&out, &workspace, &input, &added}) memory->fetch();
+  EXPECT_TRUE(out.is_intact() && workspace.is_intact() && input.is_intact() && added.is_intact())
       << kernel.name() << " wrote outside";
   Tensor y = Tensor::empty(p.dtype, {m, p.n});
   for (std::int64_t r = 0; r < m; ++r) {
-    const std::byte* row = out.data() + r * stride * element;
+    const std::byte* row = out.host() + r * stride * element;
     std::memcpy(y.mutable_bytes() + r * p.n * element, row,
                 static_cast<std::size_t>(p.n * element));
     for (std::int64_t i = p.n * element; i < stride * element; ++i)
@@ -143,7 +187,7 @@ const LinearKernel* reference_for(const Problem& p) {
 std::vector<const LinearKernel*> kernels_for(const Problem& p) {
   std::vector<const LinearKernel*> out;
   for (const LinearKernel& kernel : kernel_list()) {
-    if (check_support(kernel, p.linear()).ok) out.push_back(&kernel);
+    if (check_support(kernel, p.linear(kernel.device)).ok) out.push_back(&kernel);
   }
   return out;
 }
@@ -215,9 +259,9 @@ TEST_P(LinearKernels, AgreeWithTheReference) {
       const Problem p = make_problem(item, dtype, n, k);
       const LinearKernel* ref = reference_for(p);
       ASSERT_NE(ref, nullptr);
-      const auto ref_packed = ref->pack(p.linear());
+      const auto ref_packed = pack(*ref, p);
       for (const LinearKernel* kernel : kernels_for(p)) {
-        const auto packed = kernel->pack(p.linear());
+        const auto packed = pack(*kernel, p);
         EXPECT_GT(packed->nbytes(), 0);
         for (const std::int64_t m : kRows) {
           const Tensor x = random_tensor(dtype, {m, p.k}, static_cast<unsigned>(m), 1.0F);
@@ -236,6 +280,33 @@ TEST_P(LinearKernels, AgreeWithTheReference) {
   }
 }
 
+// Sizes at which warps share a tile and matrix units take everything.
+TEST_P(LinearKernels, AgreeWithTheReferenceOnAGpu) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
+  const LinearCase& item = GetParam();
+  for (const DType dtype : {DType::kFloat16, DType::kBFloat16}) {
+    const Problem p = make_problem(item, dtype, 520, 1056);
+    const LinearKernel* ref = reference_for(p);
+    ASSERT_NE(ref, nullptr);
+    const auto ref_packed = pack(*ref, p);
+    for (const LinearKernel* kernel : kernels_for(p)) {
+      if (kernel->device != DeviceType::kCUDA) continue;
+      const auto packed = pack(*kernel, p);
+      for (const std::int64_t m : {std::int64_t{1}, std::int64_t{16}, std::int64_t{40}, std::int64_t{136}}) {
+        const Tensor x = random_tensor(dtype, {m, p.k}, static_cast<unsigned>(m), 1.0F);
+        const Tensor bias = m % 16 == 0 ? Tensor{} : random_tensor(dtype, {p.n}, 3, 1.0F);
+        const Tensor want = run(*ref, *ref_packed, p, x, bias);
+        const Tensor got = run(*kernel, *packed, p, x, bias);
+        if (is_exact(*kernel)) {
+          EXPECT_TRUE(equal_bytes(got, want)) << kernel->name() << " M " << m;
+        } else {
+          expect_near(got, want, p, x, bias, *kernel);
+        }
+      }
+    }
+  }
+}
+
 TEST_P(LinearKernels, DoNotDependOnTheNumberOfThreads) {
   const LinearCase& item = GetParam();
   const Problem p = make_problem(item, DType::kBFloat16, 256, 64);
@@ -246,7 +317,7 @@ TEST_P(LinearKernels, DoNotDependOnTheNumberOfThreads) {
       std::optional<Tensor> first;
       for (const int threads : {1, 2, 3, 5}) {
         set_num_threads(threads);
-        const auto packed = kernel->pack(p.linear());
+        const auto packed = pack(*kernel, p);
         const Tensor y = run(*kernel, *packed, p, x, {});
         if (!first) first = y;
         EXPECT_TRUE(equal_bytes(y, *first))
@@ -296,7 +367,7 @@ TEST_P(WeightOnlyLinearKernels, GiveTheProductWithTheDequantizedWeight) {
     want.mutable_data<float>()[i] = static_cast<float>(sum);
   }
   for (const LinearKernel* kernel : kernels_for(p)) {
-    Tensor got = run(*kernel, *kernel->pack(p.linear()), p, x, {});
+    Tensor got = run(*kernel, *pack(*kernel, p), p, x, {});
     // The scale follows the rounded product and is rounded itself: torchao's own difference from
     // the dequantized form.
     if (p.description && p.description->scale_after_product && p.dtype != DType::kFloat32) {
@@ -338,6 +409,16 @@ TEST(LinearKernelList, EveryOperationEndsWithAReferenceThatRunsEverywhere) {
   EXPECT_EQ(seen.size(), 16u);
 }
 
+TEST(LinearKernelList, KernelsOfAGpuRunHereOrSayWhy) {
+  for (const LinearKernel& kernel : kernel_list()) {
+    if (kernel.device != DeviceType::kCUDA) continue;
+    const Support here = kernel.runs_here();
+    EXPECT_EQ(here.ok, cuda_device_count() > 0) << kernel.name();
+    EXPECT_EQ(here.ok, here.reason.empty()) << kernel.name();
+  }
+  if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
+}
+
 TEST(LinearKernelList, NamesAreUnique) {
   std::vector<std::string> names;
   for (const LinearKernel& kernel : kernel_list()) names.push_back(kernel.name());
@@ -358,9 +439,9 @@ TEST(Int8Product, DoesNotSaturateAtTheEndsOfTheRange) {
   for (std::int64_t i = 0; i < x.numel(); ++i)
     x.mutable_data<float>()[i] = i / p.k % 2 == 0 ? -1.0F : 1.0F;
   const LinearKernel* ref = reference_for(p);
-  const Tensor want = run(*ref, *ref->pack(p.linear()), p, x, {});
+  const Tensor want = run(*ref, *pack(*ref, p), p, x, {});
   for (const LinearKernel* kernel : kernels_for(p))
-    EXPECT_TRUE(equal_bytes(run(*kernel, *kernel->pack(p.linear()), p, x, {}), want))
+    EXPECT_TRUE(equal_bytes(run(*kernel, *pack(*kernel, p), p, x, {}), want))
         << kernel->name();
 }
 
