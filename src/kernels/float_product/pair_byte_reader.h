@@ -1,0 +1,334 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// Rows of whole-byte codes as vectors of bfloat16, for files compiled for AVX-512 with BF16 and VBMI, after
+// simd_avx512.h. 64 columns are two vectors. Everything is in the including file's unnamed namespace.
+//
+// Codes of up to 7 bits and a sign are looked up: a table has the upper and the lower bytes of the
+// values, scaled and rounded, and both are put side by side by unpacking, which leaves the columns in
+// another order:
+//
+//   vector 0: columns 0..7, 16..23, 32..39, 48..55      vector 1: 8..15, 24..31, 40..47, 56..63
+//
+// Readers that do so say kIsInterleaved; x is then brought into that order too. Subnormal bfloat16
+// values count as 0, as these instructions have it.
+
+#include <array>
+#include <cstring>
+
+#include "kernels/float_product/simd_code_reader.h"
+
+namespace torchao_cpp {
+namespace {
+
+/// 32 bfloat16: pairs of neighbours that one product adds up.
+using Pairs = __m512i;
+
+/// Columns of a step.
+constexpr std::int64_t kPairColumns = 64;
+/// Columns that a row of packed fields is read in.
+constexpr std::int64_t kFieldColumns = 8 * kPairColumns;
+constexpr int kFieldLanes = 64;
+
+TORCHAO_CPP_ALWAYS_INLINE Pairs to_pairs(Floats low, Floats high) {
+  return reinterpret_cast<Pairs>(_mm512_cvtne2ps_pbh(high, low));
+}
+TORCHAO_CPP_ALWAYS_INLINE Floats add_products(Floats sum, Pairs a, Pairs b) {
+  return _mm512_dpbf16_ps(sum, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+}
+TORCHAO_CPP_ALWAYS_INLINE __mmask64 first_columns(std::int64_t count) {
+  return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
+}
+
+/// From natural order to that of unpacked bytes.
+TORCHAO_CPP_ALWAYS_INLINE void interleave(Pairs& v0, Pairs& v1) {
+  const Pairs first = _mm512_permutex2var_epi64(
+      v0, _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13), v1);
+  v1 = _mm512_permutex2var_epi64(v0, _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15), v1);
+  v0 = first;
+}
+
+/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0.
+template <bool kIsInterleaved, typename Sink>
+TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_t end, Pairs v0,
+                                         Pairs v1) {
+  if (end - k < kPairColumns) {
+    const __mmask64 mask = first_columns(end - k);
+    Pairs m0 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask), -1);
+    Pairs m1 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask >> 32), -1);
+    if constexpr (kIsInterleaved) interleave(m0, m1);
+    v0 = _mm512_and_si512(v0, m0);
+    v1 = _mm512_and_si512(v1, m1);
+  }
+  sink.step(k, v0, v1);
+}
+
+/// Scales and zero points of one weight row, as they are stored: widened in scratch memory, they would be
+/// loaded before their store is through.
+class PairScales {
+ public:
+  PairScales(const CodeRows& w, std::int64_t n)
+      : w_(&w), first_(w.is_scaled ? n / w.block_rows * w.blocks_per_row : 0) {}
+
+  TORCHAO_CPP_ALWAYS_INLINE Floats scale(std::int64_t block) const {
+    if (!w_->is_scaled) return Simd::set1(1.0f);
+    if (w_->scale_form != ScaleForm::kByte) return load(w_->scale, block);
+    return Simd::set1(w_->byte_scales[static_cast<const std::uint8_t*>(w_->scale)[first_ + block]]);
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats zero(std::int64_t block) const {
+    return w_->zero_kind == CodeZero::kNone ? Simd::zero() : load(w_->zero, block);
+  }
+  /// Of four blocks, each in four lanes; 0 for those from `count` on.
+  TORCHAO_CPP_ALWAYS_INLINE Floats four_scales(std::int64_t block, std::int64_t count) const {
+    if (!w_->is_scaled) return Simd::set1(1.0f);
+    if (w_->scale_form != ScaleForm::kByte) return load_four(w_->scale, block, count);
+    const auto* bytes = static_cast<const std::uint8_t*>(w_->scale) + first_ + block;
+    const auto at = [&](int i) { return i < count ? w_->byte_scales[bytes[i]] : 0.0f; };
+    return spread(_mm_setr_ps(at(0), at(1), at(2), at(3)));
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats four_zeros(std::int64_t block, std::int64_t count) const {
+    return load_four(w_->zero, block, count);
+  }
+
+ private:
+  TORCHAO_CPP_ALWAYS_INLINE static Floats spread(__m128 v) {
+    return _mm512_permutexvar_ps(
+        _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
+        _mm512_castps128_ps512(v));
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats load_four(const void* values, std::int64_t block,
+                                             std::int64_t count) const {
+    const auto mask = static_cast<__mmask8>((1u << smaller(count, 4)) - 1u);
+    if (w_->scale_form == ScaleForm::kFloat32)
+      return spread(_mm_maskz_loadu_ps(mask, static_cast<const float*>(values) + first_ + block));
+    const __m512i words = _mm512_castsi128_si512(_mm_maskz_loadu_epi16(
+        mask, static_cast<const std::int16_t*>(values) + first_ + block));
+    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(
+        0xAAAAAAAA,
+        _mm512_setr_epi64(0, 0, 0x0001000100010001, 0x0001000100010001, 0x0002000200020002,
+                          0x0002000200020002, 0x0003000300030003, 0x0003000300030003),
+        words));
+  }
+  TORCHAO_CPP_ALWAYS_INLINE Floats load(const void* values, std::int64_t block) const {
+    if (w_->scale_form == ScaleForm::kFloat32)
+      return Simd::set1(static_cast<const float*>(values)[first_ + block]);
+    const __m512i word =
+        _mm512_set1_epi16(static_cast<const std::int16_t*>(values)[first_ + block]);
+    return _mm512_castsi512_ps(_mm512_and_si512(word, _mm512_set1_epi32(-0x10000)));
+  }
+
+  const CodeRows* w_;
+  std::int64_t first_;
+};
+
+/// Scale and zero point of runs of columns.
+struct BlockScaling {
+  Floats scale, zero;
+  bool is_zero_float;
+
+  TORCHAO_CPP_ALWAYS_INLINE BlockScaling(const CodeRows& w, const PairScales& scales,
+                                         std::int64_t block)
+      : scale(scales.scale(block)),
+        zero(scales.zero(block)),
+        is_zero_float(w.zero_kind == CodeZero::kFloat) {}
+
+  // Not rounded yet. A zero point of 0 changes nothing in either form.
+  TORCHAO_CPP_ALWAYS_INLINE Floats apply(Floats code) const {
+    return is_zero_float ? Simd::add(Simd::mul(code, scale), zero)
+                         : Simd::mul(Simd::sub(code, zero), scale);
+  }
+};
+
+/// The blocks of one row.
+struct RowBlocks {
+  std::int64_t columns;  ///< Of a block; all of them, in whole steps, where there is one.
+  std::int64_t last;
+
+  TORCHAO_CPP_ALWAYS_INLINE explicit RowBlocks(const CodeRows& w)
+      : columns(!w.is_scaled || w.blocks_per_row == 1 ? rounded_up(w.columns, kPairColumns)
+                                                      : w.block_columns),
+        last(w.is_scaled ? w.blocks_per_row - 1 : 0) {}
+
+  TORCHAO_CPP_ALWAYS_INLINE std::int64_t block(std::int64_t k) const { return k / columns; }
+  /// For kGroups > 1 blocks in 64 columns; past the end of the row the last one.
+  template <int kGroups>
+  TORCHAO_CPP_ALWAYS_INLINE std::int64_t small_block(std::int64_t k) const {
+    return smaller(k / (kPairColumns / kGroups), last);
+  }
+  /// Steps from k to the end of its block, for blocks of whole steps.
+  TORCHAO_CPP_ALWAYS_INLINE std::int64_t steps_left(std::int64_t k) const {
+    return columns / kPairColumns - k % columns / kPairColumns;
+  }
+};
+
+/// bfloat16 for indices of 6 bits (kVectors = 1) or 7.
+template <int kVectors>
+struct PairTable {
+  Pairs low[kVectors], high[kVectors];  ///< Bytes.
+
+  /// Vector v of the entries.
+  TORCHAO_CPP_ALWAYS_INLINE void set(int v, Pairs first, Pairs second) {
+    low[v] = _mm512_permutex2var_epi8(first, even_bytes(), second);
+    high[v] = _mm512_permutex2var_epi8(first, odd_bytes(), second);
+  }
+  /// Bits above those of an index are ignored. `signs`: their upper bits are added as signs.
+  template <bool kHasSign>
+  TORCHAO_CPP_ALWAYS_INLINE void look_up(Pairs index, Pairs& v0, Pairs& v1) const {
+    Pairs lows, highs;
+    if constexpr (kVectors == 1) {
+      lows = _mm512_permutexvar_epi8(index, low[0]);
+      highs = _mm512_permutexvar_epi8(index, high[0]);
+    } else {
+      lows = _mm512_permutex2var_epi8(low[0], index, low[1]);
+      highs = _mm512_permutex2var_epi8(high[0], index, high[1]);
+    }
+    if constexpr (kHasSign)
+      highs = _mm512_ternarylogic_epi32(_mm512_set1_epi8(-128), index, highs, 0xEA);
+    v0 = _mm512_unpacklo_epi8(lows, highs);
+    v1 = _mm512_unpackhi_epi8(lows, highs);
+  }
+
+ private:
+  // 2 i and 2 i + 1 for byte i.
+  TORCHAO_CPP_ALWAYS_INLINE static Pairs even_bytes() {
+    return _mm512_add_epi8(counted_bytes(), counted_bytes());
+  }
+  TORCHAO_CPP_ALWAYS_INLINE static Pairs odd_bytes() {
+    return _mm512_add_epi8(even_bytes(), _mm512_set1_epi8(1));
+  }
+  TORCHAO_CPP_ALWAYS_INLINE static Pairs counted_bytes() {
+    alignas(64) static constexpr std::uint8_t kCount[64] = {
+        0,  1,  2,  3,  4,  5,  6,  7,  8,  9,  10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21,
+        22, 23, 24, 25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 40, 41, 42, 43,
+        44, 45, 46, 47, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, 62, 63};
+    return _mm512_load_si512(kCount);
+  }
+};
+
+/// Entries 0 .. 64 * kVectors - 1 of w.code_values, scaled.
+template <int kVectors>
+[[gnu::noinline]] void fill_table(const CodeRows& w, const BlockScaling& scaling,
+                                  PairTable<kVectors>& table) {
+  for (int v = 0; v < kVectors; ++v) {
+    const float* values = w.code_values + v * 64;
+    const auto entries = [&](int i) __attribute__((always_inline)) {
+      return scaling.apply(Simd::load(values + i * kLanes));
+    };
+    table.set(v, to_pairs(entries(0), entries(1)), to_pairs(entries(2), entries(3)));
+  }
+}
+
+/// Readers that take scales as they are stored.
+struct StoredScales {
+  using Scales = PairScales;
+  static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t, std::int64_t,
+                        std::byte*) {
+    return {w, n};
+  }
+};
+
+/// Plain bfloat16.
+struct BFloat16Pairs : StoredScales {
+  static constexpr bool kIsInterleaved = false;
+
+  template <typename Sink>
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales&, std::int64_t n,
+                                             std::int64_t begin, std::int64_t end,
+                                             std::int64_t ahead, Sink& sink) {
+    const std::byte* row = w.codes + n * w.row_bytes;
+    std::int64_t k = begin;
+    for (; k + kPairColumns <= end; k += kPairColumns) {
+      const std::byte* from = row + k * 2;
+      Simd::prefetch(from + ahead);
+      Simd::prefetch(from + ahead + 64);
+      sink.step(k, _mm512_loadu_si512(from), _mm512_loadu_si512(from + 64));
+    }
+    if (k == end) return;
+    const __mmask64 mask = first_columns(end - k);
+    const std::byte* from = row + k * 2;
+    sink.step(k, _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), from),
+              _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask >> 32), from + 64));
+  }
+};
+
+/// 64 codes of one byte.
+TORCHAO_CPP_ALWAYS_INLINE Pairs load_bytes(const std::byte* from, std::int64_t count) {
+  return count >= kPairColumns ? _mm512_loadu_si512(from)
+                               : _mm512_maskz_loadu_epi8(first_columns(count), from);
+}
+
+/// Codes of one byte that are converted: (code - zero) * scale. kGroups blocks in 64 columns: 1 (blocks
+/// of whole steps), 2 or 4; 0 where nothing is scaled.
+template <CodeForm kForm, int kGroups>
+struct ConvertedPairs : StoredScales {
+  static constexpr bool kIsInterleaved = false;
+
+  template <typename Sink>
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
+                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t ahead, Sink& sink) {
+    const std::byte* row = w.codes + n * w.row_bytes;
+    const RowBlocks blocks(w);
+    for (std::int64_t k = begin; k < end;) {
+      const BlockScaling scaling(w, scales, kGroups == 1 ? blocks.block(k) : 0);
+      const std::int64_t stop =
+          kGroups == 1 ? smaller(end, k + blocks.steps_left(k) * kPairColumns) : end;
+      for (; k < stop; k += kPairColumns) {
+        Simd::prefetch(row + k + ahead);
+        const std::byte* from = row + k;
+        alignas(64) std::byte rest[kPairColumns];
+        if (end - k < kPairColumns) {
+          _mm512_store_si512(rest, load_bytes(from, end - k));
+          from = rest;
+        }
+        Floats v[4];
+        TORCHAO_CPP_UNROLL
+        for (int i = 0; i < 4; ++i) {
+          v[i] = load_codes<kForm>(from + i * kLanes);
+          if constexpr (form_factor<kForm>() != 1.0f)
+            v[i] = Simd::mul(v[i], Simd::set1(form_factor<kForm>()));
+          if constexpr (kGroups == 1) v[i] = scaled(scaling, v[i]);
+          if constexpr (kGroups > 1) {
+            const std::int64_t block = blocks.template small_block<kGroups>(k + i * kLanes);
+            v[i] = scaled(BlockScaling(w, scales, block), v[i]);
+          }
+        }
+        hand_over<false>(sink, k, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+      }
+    }
+  }
+
+ private:
+  // Only integers have zero points here.
+  TORCHAO_CPP_ALWAYS_INLINE static Floats scaled(const BlockScaling& scaling, Floats v) {
+    return kForm == CodeForm::kInt8 ? scaling.apply(v) : Simd::mul(v, scaling.scale);
+  }
+};
+
+/// Codes of one byte that are looked up: kVectors = 2 and a sign, or 1 and none. Blocks of whole steps.
+template <int kVectors>
+struct TabledPairs : StoredScales {
+  static constexpr bool kIsInterleaved = true;
+
+  template <typename Sink>
+  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
+                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t ahead, Sink& sink) {
+    const std::byte* row = w.codes + n * w.row_bytes;
+    const RowBlocks blocks(w);
+    for (std::int64_t k = begin; k < end;) {
+      PairTable<kVectors> table;
+      fill_table(w, BlockScaling(w, scales, blocks.block(k)), table);
+      const std::int64_t stop = smaller(end, k + blocks.steps_left(k) * kPairColumns);
+      for (; k < stop; k += kPairColumns) {
+        Simd::prefetch(row + k + ahead);
+        Pairs v0, v1;
+        table.template look_up<kVectors == 2>(load_bytes(row + k, end - k), v0, v1);
+        hand_over<true>(sink, k, end, v0, v1);
+      }
+    }
+  }
+};
+
+}  // namespace
+}  // namespace torchao_cpp
