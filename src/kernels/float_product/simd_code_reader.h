@@ -101,7 +101,7 @@ inline std::int64_t plane_bytes(std::int64_t columns, int width) {
 }
 
 /// One value, in plain code: for the columns at the end of a row that fill no vector.
-[[gnu::noinline]] float value_at(const CodeRows& w, const RowScales& scales, std::int64_t n,
+[[maybe_unused, gnu::noinline]] float value_at(const CodeRows& w, const RowScales& scales, std::int64_t n,
                                  std::int64_t k) {
   const std::byte* row = w.codes + n * w.row_bytes;
   alignas(64) float buffer[kLanes] = {};
