@@ -13,7 +13,6 @@
 // Readers that do so say kIsInterleaved; x is then brought into that order too. Subnormal bfloat16
 // values count as 0, as these instructions have it.
 
-#include <array>
 #include <cstring>
 
 #include "kernels/float_product/simd_code_reader.h"
@@ -171,7 +170,7 @@ struct PairTable {
     low[v] = _mm512_permutex2var_epi8(first, even_bytes(), second);
     high[v] = _mm512_permutex2var_epi8(first, odd_bytes(), second);
   }
-  /// Bits above those of an index are ignored. `signs`: their upper bits are added as signs.
+  /// Bits above those of an index are ignored, but with kHasSign: the upper one is the sign then.
   template <bool kHasSign>
   TORCHAO_CPP_ALWAYS_INLINE void look_up(Pairs index, Pairs& v0, Pairs& v1) const {
     Pairs lows, highs;

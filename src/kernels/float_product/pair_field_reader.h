@@ -3,6 +3,8 @@
 
 // Packed fields as vectors of bfloat16; see pair_byte_reader.h.
 
+#include <array>
+
 #include "kernels/float_product/pair_byte_reader.h"
 
 namespace torchao_cpp {

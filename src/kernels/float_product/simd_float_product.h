@@ -4,7 +4,7 @@
 // The functions of a FloatProduct, for the instruction set of the Simd included before.
 
 #include "kernels/float_product/simd_code_reader.h"
-#include "kernels/simd/simd_transpose.h"
+#include "kernels/float_product/simd_gemm.h"
 
 namespace torchao_cpp {
 namespace {
@@ -101,19 +101,8 @@ void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* flo
   });
 }
 
-// gemm(): sums of kRows weight rows and two vectors of x rows at a time. x lies with its rows side
-// by side, [panel][K][2 * kLanes rows], so that a weight row needs no transposing: each of its
-// values is broadcast.
-constexpr int kTileRows = Simd::kGemmRows;
-constexpr std::int64_t kGemmBlock = 4 * kTileRows;
-// Columns at a time: kGemmBlock rows of them are 96 KiB and a panel of x 64 KiB.
-constexpr std::int64_t kGemmColumns = 512;
-constexpr std::int64_t kPanel = 2 * kLanes;
-
-std::int64_t x_panels(std::int64_t m) noexcept { return (m + kPanel - 1) / kPanel; }
-
 std::int64_t packed_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
-  return x_panels(m) * kPanel * columns * static_cast<std::int64_t>(sizeof(float));
+  return panel_floats(m, columns) * static_cast<std::int64_t>(sizeof(float));
 }
 
 template <CodeForm kForm>
@@ -157,88 +146,37 @@ void pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m, std
   }
 }
 
-// sums [kTileRows][kPanel] += w [kTileRows][columns] x [columns][kPanel]; w's rows are kGemmColumns
-// apart.
-template <int kVectors>
-[[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t columns, float* sums,
-          std::int64_t sum_stride) {
-  // Unrolled everywhere: an index that varies would keep the sums in memory.
-  Floats acc[kTileRows][kVectors];
-  TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kTileRows; ++r)
-    TORCHAO_CPP_UNROLL
-    for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::load(sums + r * sum_stride + v * kLanes);
-  for (std::int64_t k = 0; k < columns; ++k) {
-    Floats xk[kVectors];
-    TORCHAO_CPP_UNROLL
-    for (int v = 0; v < kVectors; ++v) xk[v] = Simd::load(x + k * kPanel + v * kLanes);
-    TORCHAO_CPP_UNROLL
-    for (int r = 0; r < kTileRows; ++r) {
-      const Floats wk = Simd::set1(w[r * kGemmColumns + k]);
-      TORCHAO_CPP_UNROLL
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = Simd::fma(wk, xk[v], acc[r][v]);
-    }
+struct MultiplyFloats {
+  TORCHAO_CPP_ALWAYS_INLINE static Floats add(Floats sum, Floats w, Floats x) {
+    return Simd::fma(w, x, sum);
   }
-  TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kTileRows; ++r)
-    TORCHAO_CPP_UNROLL
-    for (int v = 0; v < kVectors; ++v) Simd::store(sums + r * sum_stride + v * kLanes, acc[r][v]);
-}
-
-struct GemmScratch {
-  float* scales;
-  float* weight;  ///< [kGemmBlock][kGemmColumns]
-  float* sums;    ///< [kGemmBlock][m rounded up]
 };
 
-std::int64_t padded_rows(std::int64_t m) { return x_panels(m) * kPanel; }
-
 std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
-  return rounded_up(scale_floats(w), 16) + kGemmBlock * (kGemmColumns + padded_rows(m));
+  return rounded_up(scale_floats(w), 16) + block_floats(m);
 }
 
 template <typename Codes>
-[[gnu::noinline]] void gemm_with(const CodeRows& w, std::int64_t n0, std::int64_t count, const float* x,
-               std::int64_t m, float* scratch, float* out) {
-  GemmScratch s{scratch, scratch + rounded_up(scale_floats(w), 16), nullptr};
-  s.sums = s.weight + kGemmBlock * kGemmColumns;
-  const std::int64_t stride = padded_rows(m);
-  const std::int64_t rows = rounded_up(count, kTileRows);
-  for (std::int64_t i = 0; i < rows * stride; i += kLanes) Simd::store(s.sums + i, Simd::zero());
-  for (std::int64_t k0 = 0; k0 < w.columns; k0 += kGemmColumns) {
-    const std::int64_t columns = smaller(kGemmColumns, w.columns - k0);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      float* row = s.weight + i * kGemmColumns;
-      if (i >= count) {
-        // Rows that only fill a tile.
-        for (std::int64_t k = 0; k < columns; ++k) row[k] = 0.0f;
-        continue;
-      }
-      StoreSink sink{row - k0};
-      const RowScales scales = read_scales(w, n0 + i, k0, k0 + columns, s.scales);
-      Codes::read(w, scales, n0 + i, k0, k0 + columns, w.row_bytes, sink);
-    }
-    for (std::int64_t p = 0; p < x_panels(m); ++p) {
-      const float* xp = x + (p * w.columns + k0) * kPanel;
-      const bool is_half = m - p * kPanel <= kLanes;
-      for (std::int64_t r = 0; r < rows; r += kTileRows) {
-        float* sums = s.sums + r * stride + p * kPanel;
-        if (is_half) {
-          tile<1>(s.weight + r * kGemmColumns, xp, columns, sums, stride);
-        } else {
-          tile<2>(s.weight + r * kGemmColumns, xp, columns, sums, stride);
-        }
-      }
-    }
+[[gnu::noinline]] void take_apart(const CodeRows& w, std::int64_t n0, std::int64_t count,
+                                  std::int64_t k0, std::int64_t columns, float* scales,
+                                  float* out) {
+  for (std::int64_t i = 0; i < count; ++i) {
+    StoreSink sink{out + i * kGemmWords - k0};
+    Codes::read(w, read_scales(w, n0 + i, k0, k0 + columns, scales), n0 + i, k0, k0 + columns,
+                w.row_bytes, sink);
   }
-  transpose_sums(s.sums, stride, m, count, out);
 }
 
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
           std::int64_t m, float* scratch, float* sums) noexcept {
-  with_codes(w, [&]<typename Codes>() {
-    gemm_with<Codes>(w, n0, count, static_cast<const float*>(packed_x), m, scratch, sums);
-  });
+  multiply_block<MultiplyFloats>(
+      count, w.columns, static_cast<const float*>(packed_x), m,
+      scratch + rounded_up(scale_floats(w), 16), sums,
+      [&](std::int64_t k0, std::int64_t columns, float* weight) {
+        with_codes(w, [&]<typename Codes>() {
+          take_apart<Codes>(w, n0, count, k0, columns, scratch, weight);
+        });
+      });
 }
 
 constexpr FloatProduct kFloatProduct{.lanes = kLanes,

@@ -11,7 +11,7 @@ namespace {
 /// Sums of one weight row with kM rows of x, [kM][columns rounded up to 64].
 template <int kM>
 struct PairDotSink {
-  static constexpr int kSums = kM == 1 ? 4 : kM <= 4 ? 2 : 1;
+  static constexpr int kSums = kM == 1 ? 4 : 2;
   const std::byte* x[kM];
   Floats sums[kM][kSums];
 
@@ -97,9 +97,8 @@ struct StorePairs {
 };
 
 // sums [kTileSide rows of w][kTileSide rows of x] += products of `bytes` bytes of each row.
-[[gnu::noinline]] void add_tile(const std::byte* w, std::int64_t w_stride,
-                                const std::byte* const (&x)[kTileSide], std::int64_t bytes,
-                                float* sums) {
+[[gnu::noinline]] void add_tile(const std::byte* w, const std::byte* const (&x)[kTileSide],
+                                std::int64_t bytes, float* sums) {
   Floats acc[kTileSums];
   TORCHAO_CPP_UNROLL
   for (int i = 0; i < kTileSums; ++i) acc[i] = Simd::load(sums + i * kLanes);
@@ -112,7 +111,7 @@ struct StorePairs {
                                  _mm512_loadu_si512(x2 + at), _mm512_loadu_si512(x3 + at)};
     TORCHAO_CPP_UNROLL
     for (int n = 0; n < kTileSide; ++n) {
-      const Pairs wn = _mm512_loadu_si512(w + n * w_stride + at);
+      const Pairs wn = _mm512_loadu_si512(w + n * kTileColumns * 2 + at);
       TORCHAO_CPP_UNROLL
       for (int i = 0; i < kTileSide; ++i)
         acc[n * kTileSide + i] = add_products(acc[n * kTileSide + i], wn, xs[i]);
@@ -160,8 +159,7 @@ template <typename Codes>
         const std::byte* rows[kTileSide];
         for (int r = 0; r < kTileSide; ++r)
           rows[r] = x + smaller(g * kTileSide + r, m - 1) * x_stride + k0 * 2;
-        add_tile(buffer, kTileColumns * 2, rows, pair_row_bytes(k1 - k0),
-                 vectors + g * kTileSums * kLanes);
+        add_tile(buffer, rows, pair_row_bytes(k1 - k0), vectors + g * kTileSums * kLanes);
       }
     }
     for (std::int64_t g = 0; g < groups; ++g) {
