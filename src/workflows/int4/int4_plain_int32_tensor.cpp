@@ -6,8 +6,8 @@
 #include <array>
 
 #include "core/block_slice.h"
-#include "core/parts_reader.h"
 #include "torchao_cpp/error.h"
+#include "workflows/int4/int4_parts.h"
 
 namespace torchao_cpp {
 namespace {
@@ -43,23 +43,9 @@ const WeightTensorType kInt4PlainInt32TensorType{
 
 WeightTensorPtr Int4PlainInt32Tensor::from_parts(const TensorParts& parts, std::string_view fqn) {
   const PartsReader reader(kInt4PlainInt32TensorType, parts, fqn);
-  const auto [n, words] = reader.matrix_shape("qdata");
-  const std::int64_t k = words * kCodesPerWord;
+  const auto [n, k, group_size] = read_int4_layout(reader, DType::kInt32, kCodesPerWord);
   Data d;
-  reader.expect_dtype("qdata", {DType::kInt32});
-  const auto shape = reader.integers("shape", 2);
-  if (shape[0] != n || shape[1] != k) {
-    reader.fail("ao.shape_mismatch",
-                fmt::format("'shape' is [{}, {}] but 'qdata' [{}, {}] holds [{}, {}]", shape[0],
-                            shape[1], n, words, n, k));
-  }
-  const BlockSize block = reader.block_size("block_size", n, k);
-  if (block[0] != 1) {
-    reader.fail(
-        "ao.shape_mismatch",
-        fmt::format("'block_size' is [{}, {}]; expected [1, group_size]", block[0], block[1]));
-  }
-  d.group_size = block[1];
+  d.group_size = group_size;
   const Shape scale_shape{k / d.group_size, n};
   reader.expect_dtype("scale", {DType::kFloat32, DType::kFloat16, DType::kBFloat16});
   reader.expect_shape("scale", scale_shape);

@@ -4,7 +4,6 @@
 #include <fmt/format.h>
 
 #include <array>
-#include <cstring>
 #include <vector>
 
 #include "base/parallel.h"
@@ -12,11 +11,11 @@
 #include "core/float8_quant.h"
 #include "core/float_formats.h"
 #include "core/float_runs.h"
-#include "core/parts_reader.h"
 #include "torchao_cpp/error.h"
 #include "workflows/int4/int4_choose_qparams.h"
 #include "workflows/int4/int4_dequantize.h"
 #include "workflows/int4/int4_packing.h"
+#include "workflows/int4/int4_parts.h"
 
 namespace torchao_cpp {
 namespace {
@@ -76,25 +75,6 @@ std::array<std::uint8_t, 16> values_by_nibble(const std::uint8_t* table) noexcep
   return values;
 }
 
-// Stacks along the middle of [groups, N, item].
-Tensor concat_rows_of_groups(const std::vector<Tensor>& parts) {
-  const Shape& first = parts.front().shape();
-  const std::int64_t row_bytes = parts.front().nbytes() / first[0] / first[1];
-  Shape shape = first;
-  shape[1] = 0;
-  for (const Tensor& part : parts) shape[1] += part.shape()[1];
-  Tensor out = Tensor::empty(parts.front().dtype(), shape);
-  std::byte* to = out.mutable_bytes();
-  for (std::int64_t g = 0; g < shape[0]; ++g) {
-    for (const Tensor& part : parts) {
-      const std::int64_t bytes = part.shape()[1] * row_bytes;
-      std::memcpy(to, part.bytes() + g * bytes, static_cast<std::size_t>(bytes));
-      to += bytes;
-    }
-  }
-  return out;
-}
-
 }  // namespace
 
 const WeightTensorType kInt4PreshuffledTensorType{
@@ -114,23 +94,9 @@ DType Int4PreshuffledTensor::activation_dtype() const noexcept {
 
 WeightTensorPtr Int4PreshuffledTensor::from_parts(const TensorParts& parts, std::string_view fqn) {
   const PartsReader reader(kInt4PreshuffledTensorType, parts, fqn);
-  const auto [n, half] = reader.matrix_shape("qdata");
-  const std::int64_t k = 2 * half;
-  reader.expect_dtype("qdata", {DType::kInt8});
-  const auto shape = reader.integers("shape", 2);
-  if (shape[0] != n || shape[1] != k) {
-    reader.fail("ao.shape_mismatch",
-                fmt::format("'shape' is [{}, {}] but 'qdata' [{}, {}] holds [{}, {}]", shape[0],
-                            shape[1], n, half, n, k));
-  }
-  const BlockSize block = reader.block_size("block_size", n, k);
-  if (block[0] != 1) {
-    reader.fail(
-        "ao.shape_mismatch",
-        fmt::format("'block_size' is [{}, {}]; expected [1, group_size]", block[0], block[1]));
-  }
+  const auto [n, k, group_size] = read_int4_layout(reader, DType::kInt8, 2);
   Data d;
-  d.group_size = block[1];
+  d.group_size = group_size;
   d.group_zero = reader.tensor("group_zero");
   d.row_scale = reader.tensor("row_scale");
   if (d.group_zero.defined() == d.row_scale.defined()) {
@@ -332,11 +298,11 @@ WeightTensorPtr Int4PreshuffledTensor::concat_rows(std::span<const WeightTensorP
   }
   Data out = data_;
   out.qdata = torchao_cpp::concat_rows(qdata);
-  out.group_scale = concat_rows_of_groups(group_scale);
+  out.group_scale = concat_columns(group_scale);
   if (has_float8_activation()) {
     out.row_scale = torchao_cpp::concat_rows(row_scale);
   } else {
-    out.group_zero = concat_rows_of_groups(group_zero);
+    out.group_zero = concat_columns(group_zero);
   }
   return std::make_shared<Int4PreshuffledTensor>(std::move(out));
 }

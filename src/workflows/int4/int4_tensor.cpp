@@ -7,11 +7,11 @@
 #include <vector>
 
 #include "core/block_slice.h"
-#include "core/parts_reader.h"
 #include "torchao_cpp/error.h"
 #include "workflows/int4/int4_choose_qparams.h"
 #include "workflows/int4/int4_dequantize.h"
 #include "workflows/int4/int4_packing.h"
+#include "workflows/int4/int4_parts.h"
 
 namespace torchao_cpp {
 namespace {
@@ -23,13 +23,6 @@ constexpr std::array<std::string_view, 2> kAttributeNames{"block_size", "shape"}
 constexpr std::array<std::string_view, 1> kOptionalAttributeNames{"activation_dtype"};
 constexpr std::array<std::string_view, 2> kOperations{"int4_weight_only",
                                                       "float8_dynamic_activation_int4_weight"};
-
-// Stacks along the columns of [K/g, N].
-Tensor concat_columns(const std::vector<Tensor>& parts) {
-  std::vector<Tensor> rows;
-  for (const Tensor& part : parts) rows.push_back(part.transposed());
-  return concat_rows(rows).transposed();
-}
 
 }  // namespace
 
@@ -47,23 +40,9 @@ const WeightTensorType kInt4TensorType{
 
 WeightTensorPtr Int4Tensor::from_parts(const TensorParts& parts, std::string_view fqn) {
   const PartsReader reader(kInt4TensorType, parts, fqn);
-  const auto [n, half] = reader.matrix_shape("qdata");
-  const std::int64_t k = 2 * half;
+  const auto [n, k, group_size] = read_int4_layout(reader, DType::kInt8, 2);
   Data d;
-  reader.expect_dtype("qdata", {DType::kInt8});
-  const auto shape = reader.integers("shape", 2);
-  if (shape[0] != n || shape[1] != k) {
-    reader.fail("ao.shape_mismatch",
-                fmt::format("'shape' is [{}, {}] but 'qdata' [{}, {}] holds [{}, {}]", shape[0],
-                            shape[1], n, half, n, k));
-  }
-  const BlockSize block = reader.block_size("block_size", n, k);
-  if (block[0] != 1) {
-    reader.fail(
-        "ao.shape_mismatch",
-        fmt::format("'block_size' is [{}, {}]; expected [1, group_size]", block[0], block[1]));
-  }
-  d.group_size = block[1];
+  d.group_size = group_size;
   if (reader.attribute("activation_dtype") != nullptr) {
     d.activation_dtype = reader.dtype("activation_dtype", {DType::kBFloat16, DType::kFloat8E4M3FN});
   }
