@@ -120,7 +120,7 @@ __device__ float choose_float8_scale(const ActivationPlan& plan, float largest) 
   if (plan.is_static) return plan.static_scale;
   if (plan.has_lower_bound && largest < plan.lower_bound) largest = plan.lower_bound;
   if (plan.has_upper_bound && largest > plan.upper_bound) largest = plan.upper_bound;
-  return round_value(plan.compute, largest / plan.element.max_value);
+  return round_value(plan.scale_dtype, largest / plan.element.max_value);
 }
 
 __device__ std::uint8_t rceil_exponent(float descale) {

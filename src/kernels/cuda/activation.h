@@ -47,6 +47,7 @@ struct ActivationPlan {
   float eps = 0;
   ElementFormat element;
   DType element_dtype = DType::kFloat8E4M3FN;
+  ValueRounding scale_dtype = ValueRounding::kNone;  ///< float8
   bool has_lower_bound = false;
   bool has_upper_bound = false;
   float lower_bound = 0;

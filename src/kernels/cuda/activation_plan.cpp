@@ -47,13 +47,15 @@ void plan_int8(const ActivationQuant& quant, DType compute, ActivationPlan& plan
 }
 
 void plan_float8(const ActivationQuant& quant, DType compute, ActivationPlan& plan) {
+  const DType scale_dtype = quant.scale_dtype.value_or(compute);
+  plan.scale_dtype = rounding_to(scale_dtype);
   plan.has_row_scale = !plan.scales_values;
   if (const auto* block = std::get_if<PerBlock>(&quant.granularity))
     plan.block_columns = plan.is_static ? plan.columns : block->block_size.back();
   plan.has_lower_bound = quant.value_lb.has_value();
   plan.has_upper_bound = quant.value_ub.has_value();
-  if (quant.value_lb) plan.lower_bound = round_to(compute, static_cast<float>(*quant.value_lb));
-  if (quant.value_ub) plan.upper_bound = round_to(compute, static_cast<float>(*quant.value_ub));
+  if (quant.value_lb) plan.lower_bound = round_to(scale_dtype, static_cast<float>(*quant.value_lb));
+  if (quant.value_ub) plan.upper_bound = round_to(scale_dtype, static_cast<float>(*quant.value_ub));
 }
 
 void plan_nvfp4(const QuantizedWeight& w, ActivationPlan& plan) {
