@@ -108,16 +108,26 @@ void gemm_in_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count, const
   });
 }
 
+std::int64_t few_rows_scratch(const CodeRows& w) noexcept { return pair_row_floats(w); }
+
+void dot_in_avx512(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* x,
+                   std::int64_t m, float* scratch, float* sums) noexcept {
+  with_pair_codes(w, [&]<typename Codes>() {
+    dot_few_rows<Codes>(w, n0, count, static_cast<const std::byte*>(x), m, scratch, sums);
+  });
+}
+
+// From more than kFewRows rows on, tiles are faster.
 constexpr FloatProduct kAmxProduct{.lanes = kFieldLanes,
                                    .lane_bytes = 1,
                                    .takes_bfloat16 = true,
-                                   .dot_rows = kPairDotRows,
+                                   .dot_rows = kFewRows,
                                    .gemm_rows = kAmxBlockRows,
-                                   .dot_scratch = pair_dot_scratch,
+                                   .dot_scratch = few_rows_scratch,
                                    .gemm_scratch = amx_scratch,
                                    .dot_x_bytes = pair_dot_x_bytes,
                                    .pack_dot_x = pack_pair_dot_x,
-                                   .dot = pair_dot,
+                                   .dot = dot_in_avx512,
                                    .packed_x_bytes = amx_x_bytes,
                                    .x_panels = amx_panels,
                                    .pack_x = amx_pack_x,

@@ -10,6 +10,113 @@
 namespace torchao_cpp {
 namespace {
 
+// More rows of x: kTileSide weight rows at a time, kTileColumns of them taken apart into a buffer in the
+// first-level cache and multiplied with kTileSide rows of x after the other. A sum is a vector until all
+// columns are done.
+constexpr int kTileSide = 4;
+constexpr int kTileSums = kTileSide * kTileSide;
+constexpr std::int64_t kTileColumns = 1024;
+constexpr std::int64_t kDotRows = 16;
+
+/// A row as bfloat16.
+struct StorePairs {
+  std::byte* out;  ///< Of column 0.
+
+  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
+    _mm512_storeu_si512(out + k * 2, v0);
+    _mm512_storeu_si512(out + k * 2 + 64, v1);
+  }
+};
+
+// sums [kTileSide rows of w][kTileSide rows of x] += products of `bytes` bytes of each row.
+[[gnu::noinline]] void add_tile(const std::byte* w, const std::byte* const (&x)[kTileSide],
+                                std::int64_t bytes, float* sums) {
+  Floats acc[kTileSums];
+  TORCHAO_CPP_UNROLL
+  for (int i = 0; i < kTileSums; ++i) acc[i] = Simd::load(sums + i * kLanes);
+  const std::byte* const x0 = x[0];
+  const std::byte* const x1 = x[1];
+  const std::byte* const x2 = x[2];
+  const std::byte* const x3 = x[3];
+  for (std::int64_t at = 0; at < bytes; at += 64) {
+    const Pairs xs[kTileSide] = {_mm512_loadu_si512(x0 + at), _mm512_loadu_si512(x1 + at),
+                                 _mm512_loadu_si512(x2 + at), _mm512_loadu_si512(x3 + at)};
+    TORCHAO_CPP_UNROLL
+    for (int n = 0; n < kTileSide; ++n) {
+      const Pairs wn = _mm512_loadu_si512(w + n * kTileColumns * 2 + at);
+      TORCHAO_CPP_UNROLL
+      for (int i = 0; i < kTileSide; ++i)
+        acc[n * kTileSide + i] = add_products(acc[n * kTileSide + i], wn, xs[i]);
+    }
+  }
+  TORCHAO_CPP_UNROLL
+  for (int i = 0; i < kTileSums; ++i) Simd::store(sums + i * kLanes, acc[i]);
+}
+
+/// The lanes of each of 16 vectors, added up.
+[[gnu::noinline]] void add_lanes(const float* vectors, float* sums) {
+  Floats v[kLanes];
+  TORCHAO_CPP_UNROLL
+  for (int i = 0; i < kLanes; ++i) v[i] = Simd::load(vectors + i * kLanes);
+  Simd::transpose(v);
+  TORCHAO_CPP_UNROLL
+  for (int unit = 1; unit < kLanes; unit *= 2)
+    TORCHAO_CPP_UNROLL
+    for (int i = 0; i + unit < kLanes; i += 2 * unit) v[i] = Simd::add(v[i], v[i + unit]);
+  Simd::store(sums, v[0]);
+}
+
+constexpr std::int64_t kTileWeightFloats = kTileSide * kTileColumns / 2;
+
+template <typename Codes>
+[[gnu::noinline]] void dot_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
+                                 const std::byte* x, std::int64_t m, float* scratch,
+                                 float* sums) {
+  auto* const buffer = reinterpret_cast<std::byte*>(scratch + pair_row_floats(w));
+  float* const vectors = reinterpret_cast<float*>(buffer) + kTileWeightFloats;
+  const std::int64_t groups = (m + kTileSide - 1) / kTileSide;
+  const std::int64_t x_stride = pair_row_bytes(w.columns);
+  for (std::int64_t i = 0; i < count; i += kTileSide) {
+    for (std::int64_t v = 0; v < groups * kTileSums; ++v)
+      Simd::store(vectors + v * kLanes, Simd::zero());
+    for (std::int64_t k0 = 0; k0 < w.columns; k0 += kTileColumns) {
+      const std::int64_t k1 = smaller(w.columns, k0 + kTileColumns);
+      const auto row = [&](std::int64_t r) { return n0 + smaller(i + r, count - 1); };
+      for_pair_rows<Codes>(w, kTileSide, k0, k1, scratch, row,
+                           [&](std::int64_t r, const auto& scales) {
+                             StorePairs sink{buffer + r * kTileColumns * 2 - k0 * 2};
+                             Codes::read(w, scales, row(r), k0, k1, 1024, sink);
+                           });
+      for (std::int64_t g = 0; g < groups; ++g) {
+        const std::byte* rows[kTileSide];
+        for (int r = 0; r < kTileSide; ++r)
+          rows[r] = x + smaller(g * kTileSide + r, m - 1) * x_stride + k0 * 2;
+        add_tile(buffer, rows, pair_row_bytes(k1 - k0), vectors + g * kTileSums * kLanes);
+      }
+    }
+    for (std::int64_t g = 0; g < groups; ++g) {
+      alignas(64) float tile[kTileSums];
+      add_lanes(vectors + g * kTileSums * kLanes, tile);
+      for (std::int64_t r = 0; r < smaller(kTileSide, m - g * kTileSide); ++r)
+        for (std::int64_t n = 0; n < smaller(kTileSide, count - i); ++n)
+          sums[(g * kTileSide + r) * count + i + n] = tile[n * kTileSide + r];
+    }
+  }
+}
+
+std::int64_t dot_scratch(const CodeRows& w) noexcept {
+  return pair_row_floats(w) + kTileWeightFloats + kDotRows / kTileSide * kTileSums * kLanes;
+}
+
+void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* x, std::int64_t m,
+         float* scratch, float* sums) noexcept {
+  const auto* from = static_cast<const std::byte*>(x);
+  with_pair_codes(w, [&]<typename Codes>() {
+    if (m <= kFewRows) return dot_few_rows<Codes>(w, n0, count, from, m, scratch, sums);
+    dot_tiles<Codes>(w, n0, count, from, m, scratch, sums);
+  });
+}
+
 std::int64_t pairs_along(std::int64_t columns) { return rounded_up(columns, kPairColumns) / 2; }
 
 std::int64_t packed_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
@@ -81,13 +188,13 @@ constexpr FloatProduct kPairProduct{
     .lanes = kFieldLanes,
     .lane_bytes = 1,
     .takes_bfloat16 = true,
-    .dot_rows = kPairDotRows,
+    .dot_rows = kDotRows,
     .gemm_rows = kGemmBlock,
-    .dot_scratch = pair_dot_scratch,
+    .dot_scratch = dot_scratch,
     .gemm_scratch = gemm_scratch,
     .dot_x_bytes = pair_dot_x_bytes,
     .pack_dot_x = pack_pair_dot_x,
-    .dot = pair_dot,
+    .dot = dot,
     .packed_x_bytes = packed_x_bytes,
     .x_panels = x_panels,
     .pack_x = pack_x,
