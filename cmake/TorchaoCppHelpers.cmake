@@ -23,14 +23,15 @@ endif()
 
 # torchao_cpp_library(NAME base SRCS a.cpp ... DEPS core ... PRIVATE_DEPS fmt::fmt ...)
 # An internal static library torchao_cpp_<NAME> of one src/ folder. DEPS are names of our folders. USED_BY_LLM: models and
-# engine call its internal functions, which as shared libraries they can only where those are visible. FUZZED: it reads
+# engine call its internal functions, which as shared libraries they can only where those are visible; static libraries have
+# them visible too, so that a compiler cache gives one object for both. FUZZED: it reads
 # strangers' bytes, or is called with what was read: with TORCHAO_CPP_FUZZ it tells libFuzzer which code was reached.
 function(torchao_cpp_library)
   cmake_parse_arguments(ARG "USED_BY_LLM;FUZZED" "NAME" "SRCS;DEPS;PRIVATE_DEPS" ${ARGN})
   set(target torchao_cpp_${ARG_NAME})
   add_library(${target} STATIC ${ARG_SRCS})
   set(visibility hidden)
-  if(BUILD_SHARED_LIBS AND ARG_USED_BY_LLM)
+  if(ARG_USED_BY_LLM)
     set(visibility default)
   endif()
   set_target_properties(${target} PROPERTIES

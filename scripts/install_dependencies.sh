@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: install_dependencies.sh [--clang] [--aarch64]
+# usage: install_dependencies.sh [--clang] [--aarch64] [--ccache]
 # Installs what building torchao.cpp needs from Debian's packages; installs only what is missing. --clang: also clang,
 # for the sanitizers and libFuzzer. --aarch64: also a cross compiler and QEMU, and unpacks the libraries for arm64 into
-# build-aarch64/sysroot, without adding the architecture to this system.
+# build-aarch64/sysroot, without adding the architecture to this system. --ccache: also the compiler cache.
 # Runs as root or through sudo. Does nothing, quickly, when everything is there.
 set -euo pipefail
 
@@ -29,7 +29,8 @@ for argument in "$@"; do
   case $argument in
     --aarch64) aarch64=yes; packages+=(g++-aarch64-linux-gnu qemu-user) ;;
     --clang) packages+=(clang libclang-rt-dev libomp-dev) ;;  # the compiler, libFuzzer and sanitizers, OpenMP
-    *) printf '%s\n' "usage: install_dependencies.sh [--clang] [--aarch64]" >&2; exit 2 ;;
+    --ccache) packages+=(ccache) ;;
+    *) printf '%s\n' "usage: install_dependencies.sh [--clang] [--aarch64] [--ccache]" >&2; exit 2 ;;
   esac
 done
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cstring>
 
 #include "base/parallel.h"
 #include "base/vector_clones.h"
@@ -89,6 +90,8 @@ void pack_code_planes(const QuantizedWeight& w, int bits, const CodePlanes& plan
   parallel_for(w.output_size, 16, [&](std::int64_t begin, std::int64_t end) {
     std::vector<std::uint8_t> codes(static_cast<std::size_t>(columns));
     for (std::int64_t n = begin; n < end; ++n) {
+      std::byte* const packed = out + n * planes.row_bytes();
+      std::memset(packed, 0, static_cast<std::size_t>(planes.row_bytes()));
       if (w.codes_per_byte == 2) {
         const std::uint8_t* row = from + n * (columns / 2);
         for (std::int64_t k = 0; k < columns / 2; ++k) {
@@ -101,7 +104,7 @@ void pack_code_planes(const QuantizedWeight& w, int bits, const CodePlanes& plan
         for (std::int64_t k = 0; k < columns; ++k)
           codes[static_cast<std::size_t>(k)] = static_cast<std::uint8_t>((row[k] ^ flip) & mask);
       }
-      planes.pack(codes.data(), out + n * planes.row_bytes());
+      planes.pack(codes.data(), packed);
     }
   });
 }

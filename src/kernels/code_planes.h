@@ -40,7 +40,7 @@ class CodePlanes {
 /// Whether integer codes stored one a byte are all of `bits` bits; a file may hold others.
 bool int_codes_fit(const QuantizedWeight& w, int bits) noexcept;
 
-/// All rows of w's codes, `offset` (0 or 2^(bits - 1)) added, into `out`: zeros [N, row_bytes()].
+/// All rows of w's codes, `offset` (0 or 2^(bits - 1)) added, into `out` [N, row_bytes()], padding as zeros.
 /// Parallel over rows.
 void pack_code_planes(const QuantizedWeight& w, int bits, const CodePlanes& planes, int offset,
                       std::byte* out);

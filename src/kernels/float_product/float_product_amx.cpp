@@ -58,6 +58,7 @@ void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
 struct TileSink {
   std::byte* out;  ///< Of column 0.
 
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
     std::byte* to = out + k / kAmxColumns * kAmxBytes;
     _mm512_storeu_si512(to, v0);
@@ -72,9 +73,10 @@ template <typename Codes>
                                   std::byte* out) {
   const std::int64_t tiles = tiles_along(k1 - k0);
   const auto row = [&](std::int64_t i) { return n0 + i; };
-  for_pair_rows<Codes>(w, count, k0, k1, scales, row, [&](std::int64_t i, const auto& row_scales) {
+  const PairRange range(w, k0, k1);
+  for_pair_rows<Codes>(w, count, range, scales, row, [&](std::int64_t i, const auto& row_scales) {
     TileSink sink{amx_weight_row(out, i) - k0 / kAmxColumns * kAmxBytes};
-    Codes::read(w, row_scales, n0 + i, k0, k1, w.row_bytes, sink);
+    Codes::read(w, row_scales, n0 + i, range, w.row_bytes, sink);
   });
   for (std::int64_t i = count; i < rounded_up(count, 2 * kAmxRows); ++i)
     for (std::int64_t t = 0; t < tiles; ++t)
@@ -117,11 +119,13 @@ void dot_in_avx512(const CodeRows& w, std::int64_t n0, std::int64_t count, const
   });
 }
 
-// From more than kFewRows rows on, tiles are faster.
+// From more rows on, tiles are faster.
+constexpr std::int64_t kAmxFewRows = 4;
+
 constexpr FloatProduct kAmxProduct{.lanes = kFieldLanes,
                                    .lane_bytes = 1,
                                    .takes_bfloat16 = true,
-                                   .dot_rows = kFewRows,
+                                   .dot_rows = kAmxFewRows,
                                    .gemm_rows = kAmxBlockRows,
                                    .dot_scratch = few_rows_scratch,
                                    .gemm_scratch = amx_scratch,

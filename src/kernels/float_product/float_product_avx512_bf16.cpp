@@ -10,110 +10,24 @@
 namespace torchao_cpp {
 namespace {
 
-// More rows of x: kTileSide weight rows at a time, kTileColumns of them taken apart into a buffer in the
-// first-level cache and multiplied with kTileSide rows of x after the other. A sum is a vector until all
-// columns are done.
-constexpr int kTileSide = 4;
-constexpr int kTileSums = kTileSide * kTileSide;
-constexpr std::int64_t kTileColumns = 1024;
-constexpr std::int64_t kDotRows = 16;
-
 /// A row as bfloat16.
 struct StorePairs {
   std::byte* out;  ///< Of column 0.
 
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch_far(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
     _mm512_storeu_si512(out + k * 2, v0);
     _mm512_storeu_si512(out + k * 2 + 64, v1);
   }
 };
 
-// sums [kTileSide rows of w][kTileSide rows of x] += products of `bytes` bytes of each row.
-[[gnu::noinline]] void add_tile(const std::byte* w, const std::byte* const (&x)[kTileSide],
-                                std::int64_t bytes, float* sums) {
-  Floats acc[kTileSums];
-  TORCHAO_CPP_UNROLL
-  for (int i = 0; i < kTileSums; ++i) acc[i] = Simd::load(sums + i * kLanes);
-  const std::byte* const x0 = x[0];
-  const std::byte* const x1 = x[1];
-  const std::byte* const x2 = x[2];
-  const std::byte* const x3 = x[3];
-  for (std::int64_t at = 0; at < bytes; at += 64) {
-    const Pairs xs[kTileSide] = {_mm512_loadu_si512(x0 + at), _mm512_loadu_si512(x1 + at),
-                                 _mm512_loadu_si512(x2 + at), _mm512_loadu_si512(x3 + at)};
-    TORCHAO_CPP_UNROLL
-    for (int n = 0; n < kTileSide; ++n) {
-      const Pairs wn = _mm512_loadu_si512(w + n * kTileColumns * 2 + at);
-      TORCHAO_CPP_UNROLL
-      for (int i = 0; i < kTileSide; ++i)
-        acc[n * kTileSide + i] = add_products(acc[n * kTileSide + i], wn, xs[i]);
-    }
-  }
-  TORCHAO_CPP_UNROLL
-  for (int i = 0; i < kTileSums; ++i) Simd::store(sums + i * kLanes, acc[i]);
-}
-
-/// The lanes of each of 16 vectors, added up.
-[[gnu::noinline]] void add_lanes(const float* vectors, float* sums) {
-  Floats v[kLanes];
-  TORCHAO_CPP_UNROLL
-  for (int i = 0; i < kLanes; ++i) v[i] = Simd::load(vectors + i * kLanes);
-  Simd::transpose(v);
-  TORCHAO_CPP_UNROLL
-  for (int unit = 1; unit < kLanes; unit *= 2)
-    TORCHAO_CPP_UNROLL
-    for (int i = 0; i + unit < kLanes; i += 2 * unit) v[i] = Simd::add(v[i], v[i + unit]);
-  Simd::store(sums, v[0]);
-}
-
-constexpr std::int64_t kTileWeightFloats = kTileSide * kTileColumns / 2;
-
-template <typename Codes>
-[[gnu::noinline]] void dot_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                 const std::byte* x, std::int64_t m, float* scratch,
-                                 float* sums) {
-  auto* const buffer = reinterpret_cast<std::byte*>(scratch + pair_row_floats(w));
-  float* const vectors = reinterpret_cast<float*>(buffer) + kTileWeightFloats;
-  const std::int64_t groups = (m + kTileSide - 1) / kTileSide;
-  const std::int64_t x_stride = pair_row_bytes(w.columns);
-  for (std::int64_t i = 0; i < count; i += kTileSide) {
-    for (std::int64_t v = 0; v < groups * kTileSums; ++v)
-      Simd::store(vectors + v * kLanes, Simd::zero());
-    for (std::int64_t k0 = 0; k0 < w.columns; k0 += kTileColumns) {
-      const std::int64_t k1 = smaller(w.columns, k0 + kTileColumns);
-      const auto row = [&](std::int64_t r) { return n0 + smaller(i + r, count - 1); };
-      for_pair_rows<Codes>(w, kTileSide, k0, k1, scratch, row,
-                           [&](std::int64_t r, const auto& scales) {
-                             StorePairs sink{buffer + r * kTileColumns * 2 - k0 * 2};
-                             Codes::read(w, scales, row(r), k0, k1, 1024, sink);
-                           });
-      for (std::int64_t g = 0; g < groups; ++g) {
-        const std::byte* rows[kTileSide];
-        for (int r = 0; r < kTileSide; ++r)
-          rows[r] = x + smaller(g * kTileSide + r, m - 1) * x_stride + k0 * 2;
-        add_tile(buffer, rows, pair_row_bytes(k1 - k0), vectors + g * kTileSums * kLanes);
-      }
-    }
-    for (std::int64_t g = 0; g < groups; ++g) {
-      alignas(64) float tile[kTileSums];
-      add_lanes(vectors + g * kTileSums * kLanes, tile);
-      for (std::int64_t r = 0; r < smaller(kTileSide, m - g * kTileSide); ++r)
-        for (std::int64_t n = 0; n < smaller(kTileSide, count - i); ++n)
-          sums[(g * kTileSide + r) * count + i + n] = tile[n * kTileSide + r];
-    }
-  }
-}
-
-std::int64_t dot_scratch(const CodeRows& w) noexcept {
-  return pair_row_floats(w) + kTileWeightFloats + kDotRows / kTileSide * kTileSums * kLanes;
-}
+std::int64_t dot_scratch(const CodeRows& w) noexcept { return pair_row_floats(w); }
 
 void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* x, std::int64_t m,
          float* scratch, float* sums) noexcept {
   const auto* from = static_cast<const std::byte*>(x);
   with_pair_codes(w, [&]<typename Codes>() {
-    if (m <= kFewRows) return dot_few_rows<Codes>(w, n0, count, from, m, scratch, sums);
-    dot_tiles<Codes>(w, n0, count, from, m, scratch, sums);
+    dot_few_rows<Codes>(w, n0, count, from, m, scratch, sums);
   });
 }
 
@@ -162,24 +76,27 @@ std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
 
 template <typename Codes>
 [[gnu::noinline]] void take_apart(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                  std::int64_t k0, std::int64_t k1, float* scratch,
+                                  const PairRange& range, std::int64_t ahead, float* scratch,
                                   std::byte* out) {
   const auto row = [&](std::int64_t i) { return n0 + i; };
-  for_pair_rows<Codes>(w, count, k0, k1, scratch, row, [&](std::int64_t i, const auto& scales) {
-    StorePairs sink{out + i * kGemmWords * 4 - k0 * 2};
-    Codes::read(w, scales, n0 + i, k0, k1, w.row_bytes, sink);
+  for_pair_rows<Codes>(w, count, range, scratch, row, [&](std::int64_t i, const auto& scales) {
+    StorePairs sink{out + i * kGemmStride * 4 - range.begin * 2};
+    Codes::read(w, scales, n0 + i, range, ahead, sink);
   });
 }
 
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
           std::int64_t m, float* scratch, float* sums) noexcept {
+  const std::int64_t pairs = pairs_along(w.columns);
   multiply_block<MultiplyPairs>(
-      count, pairs_along(w.columns), static_cast<const float*>(packed_x), m,
-      scratch + pair_row_floats(w), sums,
-      [&](std::int64_t pair, std::int64_t pairs, float* weight) {
+      count, pairs, static_cast<const float*>(packed_x), m, scratch + pair_row_floats(w), sums,
+      [&](const GemmBlock& block, float* weight) {
+        const PairRange range(w, 2 * block.word,
+                              smaller(w.columns, 2 * (block.word + block.words)));
         with_pair_codes(w, [&]<typename Codes>() {
-          take_apart<Codes>(w, n0, count, 2 * pair, smaller(w.columns, 2 * (pair + pairs)),
-                            scratch, reinterpret_cast<std::byte*>(weight));
+          take_apart<Codes>(w, n0 + block.row, block.rows, range,
+                            block.bytes_ahead(w.row_bytes, pairs), scratch,
+                            reinterpret_cast<std::byte*>(weight));
         });
       });
 }
@@ -188,7 +105,7 @@ constexpr FloatProduct kPairProduct{
     .lanes = kFieldLanes,
     .lane_bytes = 1,
     .takes_bfloat16 = true,
-    .dot_rows = kDotRows,
+    .dot_rows = kFewRows,
     .gemm_rows = kGemmBlock,
     .dot_scratch = dot_scratch,
     .gemm_scratch = gemm_scratch,

@@ -149,7 +149,7 @@ void PackedCodeRows::pack_fields(const QuantizedWeight& w, int bits) {
   rows_.bits = bits;
   const CodePlanes layout(bits, rows_.lanes, rows_.lane_bytes, rows_.columns);
   rows_.row_bytes = layout.row_bytes();
-  codes_ = Tensor::zeros(DType::kUInt8, {rows_.rows, layout.row_bytes()});
+  codes_ = Tensor::empty(DType::kUInt8, {rows_.rows, layout.row_bytes()});
   rows_.codes = codes_.bytes();
   const int offset = is_four_bit_float(w) ? 0 : 1 << (bits - 1);
   rows_.code_offset = static_cast<float>(offset);

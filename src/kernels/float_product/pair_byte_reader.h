@@ -47,7 +47,8 @@ TORCHAO_CPP_ALWAYS_INLINE void interleave(Pairs& v0, Pairs& v1) {
   v0 = first;
 }
 
-/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0.
+/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0. Sink::prefetch(p) asks
+/// for what is read later.
 template <bool kIsInterleaved, typename Sink>
 TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_t end, Pairs v0,
                                          Pairs v1) {
@@ -67,7 +68,7 @@ TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_
 class PairScales {
  public:
   PairScales(const CodeRows& w, std::int64_t n)
-      : w_(&w), first_(w.is_scaled ? n / w.block_rows * w.blocks_per_row : 0) {}
+      : w_(&w), first_(!w.is_scaled ? 0 : (w.block_rows == 1 ? n : n / w.block_rows) * w.blocks_per_row) {}
 
   TORCHAO_CPP_ALWAYS_INLINE Floats scale(std::int64_t block) const {
     if (!w_->is_scaled) return Simd::set1(1.0f);
@@ -76,6 +77,17 @@ class PairScales {
   }
   TORCHAO_CPP_ALWAYS_INLINE Floats zero(std::int64_t block) const {
     return w_->zero_kind == CodeZero::kNone ? Simd::zero() : load(w_->zero, block);
+  }
+  /// Asks for those of blocks first .. last.
+  TORCHAO_CPP_ALWAYS_INLINE void prefetch(std::int64_t first, std::int64_t last) const {
+    const std::int64_t bytes = w_->scale_form == ScaleForm::kFloat32    ? 4
+                               : w_->scale_form == ScaleForm::kBFloat16 ? 2
+                                                                        : 1;
+    for (const void* values : {w_->scale, w_->zero}) {
+      if (values == nullptr) continue;
+      const auto* from = static_cast<const std::byte*>(values) + first_ * bytes;
+      for (std::int64_t at = first * bytes; at <= last * bytes; at += 64) Simd::prefetch(from + at);
+    }
   }
   /// Of four blocks, each in four lanes; 0 for those from `count` on.
   TORCHAO_CPP_ALWAYS_INLINE Floats four_scales(std::int64_t block, std::int64_t count) const {
@@ -138,25 +150,31 @@ struct BlockScaling {
   }
 };
 
-/// The blocks of one row.
-struct RowBlocks {
-  std::int64_t columns;  ///< Of a block; all of them, in whole steps, where there is one.
-  std::int64_t last;
+/// Columns begin .. end of a row and the blocks that they lie in. begin is a multiple of kFieldColumns or
+/// the first column of a step, as the reader has it.
+struct PairRange {
+  std::int64_t begin, end;
+  std::int64_t block_columns;  ///< Of a block; all of them, in whole steps, where there is one.
+  std::int64_t first_block, last_block;
+  std::int64_t row_last;    ///< The last block of a row.
+  std::int64_t steps_left;  ///< From begin to the end of its block, for blocks of whole steps.
 
-  TORCHAO_CPP_ALWAYS_INLINE explicit RowBlocks(const CodeRows& w)
-      : columns(!w.is_scaled || w.blocks_per_row == 1 ? rounded_up(w.columns, kPairColumns)
-                                                      : w.block_columns),
-        last(w.is_scaled ? w.blocks_per_row - 1 : 0) {}
+  PairRange(const CodeRows& w, std::int64_t from, std::int64_t to)
+      : begin(from),
+        end(to),
+        block_columns(!w.is_scaled || w.blocks_per_row == 1 ? rounded_up(w.columns, kPairColumns)
+                                                            : w.block_columns),
+        first_block(begin / block_columns),
+        last_block((end - 1) / block_columns),
+        row_last(w.is_scaled ? w.blocks_per_row - 1 : 0),
+        steps_left(block_columns / kPairColumns - begin % block_columns / kPairColumns) {}
 
-  TORCHAO_CPP_ALWAYS_INLINE std::int64_t block(std::int64_t k) const { return k / columns; }
-  /// For kGroups > 1 blocks in 64 columns; past the end of the row the last one.
+  /// Steps of a block, for blocks of whole steps.
+  TORCHAO_CPP_ALWAYS_INLINE std::int64_t block_steps() const { return block_columns / kPairColumns; }
+  /// The block of column k for kGroups > 1 blocks in 64 columns; past the end of the row the last one.
   template <int kGroups>
   TORCHAO_CPP_ALWAYS_INLINE std::int64_t small_block(std::int64_t k) const {
-    return smaller(k / (kPairColumns / kGroups), last);
-  }
-  /// Steps from k to the end of its block, for blocks of whole steps.
-  TORCHAO_CPP_ALWAYS_INLINE std::int64_t steps_left(std::int64_t k) const {
-    return columns / kPairColumns - k % columns / kPairColumns;
+    return smaller(k / (kPairColumns / kGroups), row_last);
   }
 };
 
@@ -220,8 +238,7 @@ template <int kVectors>
 /// Readers that take scales as they are stored.
 struct StoredScales {
   using Scales = PairScales;
-  static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t, std::int64_t,
-                        std::byte*) {
+  static Scales prepare(const CodeRows& w, std::int64_t n, const PairRange&, std::byte*) {
     return {w, n};
   }
 };
@@ -232,14 +249,15 @@ struct BFloat16Pairs : StoredScales {
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales&, std::int64_t n,
-                                             std::int64_t begin, std::int64_t end,
-                                             std::int64_t ahead, Sink& sink) {
+                                             const PairRange& range, std::int64_t ahead,
+                                             Sink& sink) {
     const std::byte* row = w.codes + n * w.row_bytes;
-    std::int64_t k = begin;
+    const std::int64_t end = range.end;
+    std::int64_t k = range.begin;
     for (; k + kPairColumns <= end; k += kPairColumns) {
       const std::byte* from = row + k * 2;
-      Simd::prefetch(from + ahead);
-      Simd::prefetch(from + ahead + 64);
+      Sink::prefetch(from + ahead);
+      Sink::prefetch(from + ahead + 64);
       sink.step(k, _mm512_loadu_si512(from), _mm512_loadu_si512(from + 64));
     }
     if (k == end) return;
@@ -264,16 +282,17 @@ struct ConvertedPairs : StoredScales {
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
-                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t n, const PairRange& range,
                                              std::int64_t ahead, Sink& sink) {
     const std::byte* row = w.codes + n * w.row_bytes;
-    const RowBlocks blocks(w);
-    for (std::int64_t k = begin; k < end;) {
-      const BlockScaling scaling(w, scales, kGroups == 1 ? blocks.block(k) : 0);
-      const std::int64_t stop =
-          kGroups == 1 ? smaller(end, k + blocks.steps_left(k) * kPairColumns) : end;
+    const std::int64_t end = range.end;
+    std::int64_t block = range.first_block, steps = range.steps_left;
+    for (std::int64_t k = range.begin; k < end;) {
+      const BlockScaling scaling(w, scales, kGroups == 1 ? block++ : 0);
+      const std::int64_t stop = kGroups == 1 ? smaller(end, k + steps * kPairColumns) : end;
+      steps = range.block_steps();
       for (; k < stop; k += kPairColumns) {
-        Simd::prefetch(row + k + ahead);
+        Sink::prefetch(row + k + ahead);
         const std::byte* from = row + k;
         alignas(64) std::byte rest[kPairColumns];
         if (end - k < kPairColumns) {
@@ -288,8 +307,8 @@ struct ConvertedPairs : StoredScales {
             v[i] = Simd::mul(v[i], Simd::set1(form_factor<kForm>()));
           if constexpr (kGroups == 1) v[i] = scaled(scaling, v[i]);
           if constexpr (kGroups > 1) {
-            const std::int64_t block = blocks.template small_block<kGroups>(k + i * kLanes);
-            v[i] = scaled(BlockScaling(w, scales, block), v[i]);
+            const std::int64_t b = range.template small_block<kGroups>(k + i * kLanes);
+            v[i] = scaled(BlockScaling(w, scales, b), v[i]);
           }
         }
         hand_over<false>(sink, k, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
@@ -311,16 +330,18 @@ struct TabledPairs : StoredScales {
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
-                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t n, const PairRange& range,
                                              std::int64_t ahead, Sink& sink) {
     const std::byte* row = w.codes + n * w.row_bytes;
-    const RowBlocks blocks(w);
-    for (std::int64_t k = begin; k < end;) {
+    const std::int64_t end = range.end;
+    std::int64_t block = range.first_block, steps = range.steps_left;
+    for (std::int64_t k = range.begin; k < end;) {
       PairTable<kVectors> table;
-      fill_table(w, BlockScaling(w, scales, blocks.block(k)), table);
-      const std::int64_t stop = smaller(end, k + blocks.steps_left(k) * kPairColumns);
+      fill_table(w, BlockScaling(w, scales, block++), table);
+      const std::int64_t stop = smaller(end, k + steps * kPairColumns);
+      steps = range.block_steps();
       for (; k < stop; k += kPairColumns) {
-        Simd::prefetch(row + k + ahead);
+        Sink::prefetch(row + k + ahead);
         Pairs v0, v1;
         table.template look_up<kVectors == 2>(load_bytes(row + k, end - k), v0, v1);
         hand_over<true>(sink, k, end, v0, v1);

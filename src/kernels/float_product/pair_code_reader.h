@@ -129,16 +129,26 @@ TORCHAO_CPP_ALWAYS_INLINE void transpose_x(const std::byte* x, std::int64_t rows
 /// Floats that for_pair_rows() needs as scratch.
 inline std::int64_t pair_row_floats(const CodeRows& w) { return 2 * pair_table_bytes(w) / 4; }
 
-/// Calls fn(i, scales) for rows row(0) .. row(count - 1), columns begin .. end, scales as Codes::read()
+/// How many bytes before its use a weight is asked for where whatever else is read takes places in the
+/// queues that the hardware would have run ahead in.
+constexpr std::int64_t kPairsAhead = 8192;
+
+/// Calls fn(i, scales) for rows row(0) .. row(count - 1) and a range of columns, scales as Codes::read()
 /// takes them. Those of the next row are made before a row is read, so that its tables have left the
 /// store buffer by then.
 template <typename Codes, typename Row, typename F>
 TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t count,
-                                             std::int64_t begin, std::int64_t end, float* scratch,
+                                             const PairRange& range, float* scratch,
                                              const Row& row, const F& fn) {
   auto* tables = reinterpret_cast<std::byte*>(scratch);
-  const auto prepare = [&](std::int64_t i) {
-    return Codes::prepare(w, row(i), begin, end, tables + i % 2 * pair_table_bytes(w));
+  // Scales and zero points as far ahead as the codes.
+  const bool has_groups = w.is_scaled && w.blocks_per_row > 1;
+  const std::int64_t bytes = w.row_bytes * (range.end - range.begin) / w.columns;
+  const std::int64_t rows_ahead = kPairsAhead / (bytes > 0 ? bytes : 1) + 1;
+  const auto prepare = [&](std::int64_t i) __attribute__((always_inline)) {
+    if (has_groups)
+      PairScales(w, row(i) + rows_ahead).prefetch(range.first_block, range.last_block);
+    return Codes::prepare(w, row(i), range, tables + i % 2 * pair_table_bytes(w));
   };
   if (count == 0) return;
   auto scales = prepare(0);

@@ -22,19 +22,19 @@ class FieldBytes {
 
   /// The codes of columns k + 64 * kJ .. in the low bits of bytes, k a multiple of kFieldColumns;
   /// garbage above.
-  template <int kJ>
+  template <int kJ, typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE Pairs codes(std::int64_t k, std::int64_t ahead) const {
     Pairs out{};
     if constexpr ((kBits & 4) != 0)
-      out = _mm512_srli_epi32(load<kJ % 2 == 0>(plane4_ + k / 2 + kJ / 2 * 64, ahead), kJ % 2 * 4);
+      out = _mm512_srli_epi32(load<kJ % 2 == 0, Sink>(plane4_ + (k >> 1) + kJ / 2 * 64, ahead), kJ % 2 * 4);
     if constexpr ((kBits & 2) != 0) {
-      const Pairs two = load<kJ % 4 == 0>(plane2_ + k / 4 + kJ / 4 * 64, ahead);
+      const Pairs two = load<kJ % 4 == 0, Sink>(plane2_ + (k >> 2) + kJ / 4 * 64, ahead);
       constexpr int kAt = kBits & 4;
       const Pairs moved = shifted<kJ % 4 * 2 - kAt>(two);
       out = kAt == 0 ? moved : select<0x0F>(out, moved);
     }
     if constexpr ((kBits & 1) != 0) {
-      const Pairs one = load<kJ == 0>(plane1_ + k / 8, ahead);
+      const Pairs one = load<kJ == 0, Sink>(plane1_ + (k >> 3), ahead);
       constexpr int kAt = kBits & 6;
       const Pairs moved = shifted<kJ - kAt>(one);
       out = kAt == 0 ? moved : select<(1 << kAt) - 1>(out, moved);
@@ -46,9 +46,9 @@ class FieldBytes {
   static std::int64_t bytes(std::int64_t columns, int width) {
     return rounded_up(columns, kFieldLanes * 8 / width) * width / 8;
   }
-  template <bool kIsFirst>
+  template <bool kIsFirst, typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static Pairs load(const std::byte* p, std::int64_t ahead) {
-    if constexpr (kIsFirst) Simd::prefetch(p + ahead);
+    if constexpr (kIsFirst) Sink::prefetch(p + ahead);
     return _mm512_loadu_si512(p);
   }
   template <int kRight>
@@ -94,24 +94,23 @@ struct FieldPairs : StoredScales {
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const Scales& scales,
-                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t n, const PairRange& range,
                                              std::int64_t ahead, Sink& sink) {
     const FieldBytes<kBits> fields(w, n);
-    const RowBlocks blocks(w);
     PairTable<kVectors> table;
-    std::int64_t block = blocks.block(begin);
-    std::int64_t left = blocks.steps_left(begin);
+    std::int64_t block = range.first_block;
+    std::int64_t left = range.steps_left;
     fill_table(w, BlockScaling(w, scales, block), table);
-    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
+    for_field_steps(range.begin, range.end, [&]<int kJ>(std::int64_t k, std::int64_t at)
                                     __attribute__((always_inline)) {
       if (left == 0) {
         fill_table(w, BlockScaling(w, scales, ++block), table);
-        left = blocks.columns / kPairColumns;
+        left = range.block_steps();
       }
       --left;
       Pairs v0, v1;
-      table.template look_up<false>(fields.template codes<kJ>(k, ahead), v0, v1);
-      hand_over<true>(sink, at, end, v0, v1);
+      table.template look_up<false>(fields.template codes<kJ, Sink>(k, ahead), v0, v1);
+      hand_over<true>(sink, at, range.end, v0, v1);
     });
   }
 };
@@ -135,16 +134,15 @@ struct SmallFieldPairs {
     return bytes;
   }();
 
-  struct Scales {
-    const std::byte* tables;  ///< From block `first`, a multiple of 4.
-    std::int64_t first;
-  };
-  static Scales prepare(const CodeRows& w, std::int64_t n, std::int64_t begin, std::int64_t end,
+  /// Tables from block first(range) on.
+  using Scales = const std::byte*;
+  TORCHAO_CPP_ALWAYS_INLINE static std::int64_t first(const PairRange& range) {
+    return range.first_block & ~std::int64_t{3};
+  }
+  static Scales prepare(const CodeRows& w, std::int64_t n, const PairRange& range,
                         std::byte* tables) {
     const PairScales row(w, n);
-    const RowBlocks blocks(w);
-    const std::int64_t first = blocks.block(begin) / 4 * 4;
-    const std::int64_t last = smaller(blocks.block(end - 1), blocks.last);
+    const std::int64_t last = smaller(range.last_block, range.row_last);
     // Lanes of four codes, for each of four blocks.
     Floats codes[4];
     TORCHAO_CPP_UNROLL
@@ -154,7 +152,7 @@ struct SmallFieldPairs {
       const Pairs lower = _mm512_load_si512(kTableBytes.data());
       const Pairs upper = _mm512_add_epi8(lower, _mm512_set1_epi8(1));
       std::byte* out = tables;
-      for (std::int64_t b = first; b <= last; b += 4, out += kFourTables) {
+      for (std::int64_t b = first(range); b <= last; b += 4, out += kFourTables) {
         const std::int64_t count = last + 1 - b;
         const Floats scale = row.four_scales(b, count);
         const Floats zero = w.zero_kind == CodeZero::kNone ? Simd::zero() : row.four_zeros(b, count);
@@ -174,34 +172,37 @@ struct SmallFieldPairs {
       fill([](Floats code, Floats scale, Floats zero)
                __attribute__((always_inline)) { return Simd::mul(Simd::sub(code, zero), scale); });
     }
-    return {tables, first};
+    return tables;
   }
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const Scales& scales,
-                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t n, const PairRange& range,
                                              std::int64_t ahead, Sink& sink) {
     const FieldBytes<kBits> fields(w, n);
-    const RowBlocks blocks(w);
+    // What is stored by a sink may be anything to the compiler, but for copies.
+    const std::int64_t end = range.end, block_steps = range.block_steps();
     PairTable<1> table;
-    std::int64_t block = blocks.block(begin) - scales.first;
+    std::int64_t block = range.first_block - first(range);
     std::int64_t left = 0;
     if constexpr (kGroups == 1) {
-      left = blocks.steps_left(begin);
-      load_table(scales.tables, block++, table);
+      left = range.steps_left;
+      load_table(scales, block++, table);
     }
-    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
-                                    __attribute__((always_inline)) {
-      Pairs index = fields.template codes<kJ>(k, ahead);
+    // Of column 0, where the tables of all blocks in use are one after the other.
+    constexpr int kColumnShift = kGroups == 4 ? 6 : 7;
+    const std::byte* const row_tables = scales - (first(range) >> 2) * kFourTables;
+    for_field_steps(range.begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
+                                          __attribute__((always_inline)) {
+      Pairs index = fields.template codes<kJ, Sink>(k, ahead);
       if constexpr (kGroups == 1) {
         if (left == 0) {
-          load_table(scales.tables, block++, table);
-          left = blocks.columns / kPairColumns;
+          load_table(scales, block++, table);
+          left = block_steps;
         }
         --left;
       } else {
-        const std::int64_t four = at / (4 * (kPairColumns / kGroups)) - scales.first / 4;
-        const std::byte* from = scales.tables + four * kFourTables;
+        const std::byte* from = row_tables + (at >> kColumnShift) * kFourTables;
         table.low[0] = _mm512_load_si512(from);
         table.high[0] = _mm512_load_si512(from + 64);
         index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), index, group_bits<kJ>(), 0xCA);
@@ -251,25 +252,25 @@ struct ConvertedFieldPairs : StoredScales {
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
-                                             std::int64_t n, std::int64_t begin, std::int64_t end,
+                                             std::int64_t n, const PairRange& range,
                                              std::int64_t ahead, Sink& sink) {
     const FieldBytes<kBits> fields(w, n);
-    const RowBlocks blocks(w);
     const Floats offset = Simd::set1(w.code_offset);
-    for_field_steps(begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
+    for_field_steps(range.begin, range.end, [&]<int kJ>(std::int64_t k, std::int64_t at)
                                     __attribute__((always_inline)) {
-      const Pairs index = _mm512_and_si512(fields.template codes<kJ>(k, ahead),
+      const Pairs index = _mm512_and_si512(fields.template codes<kJ, Sink>(k, ahead),
                                            _mm512_set1_epi8((1 << kBits) - 1));
       alignas(64) std::byte bytes[kPairColumns];
       _mm512_store_si512(bytes, index);
       Floats v[4];
       TORCHAO_CPP_UNROLL
       for (int i = 0; i < 4; ++i) {
-        const std::int64_t block = smaller(blocks.block(at + i * kLanes), blocks.last);
+        const std::int64_t block =
+            smaller((at + i * kLanes) / range.block_columns, range.row_last);
         v[i] = BlockScaling(w, scales, block)
                    .apply(Simd::sub(load_codes<CodeForm::kInt8>(bytes + i * kLanes), offset));
       }
-      hand_over<false>(sink, at, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+      hand_over<false>(sink, at, range.end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
     });
   }
 };

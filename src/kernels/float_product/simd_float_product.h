@@ -157,13 +157,15 @@ std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
 }
 
 template <typename Codes>
-[[gnu::noinline]] void take_apart(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                  std::int64_t k0, std::int64_t columns, float* scales,
-                                  float* out) {
-  for (std::int64_t i = 0; i < count; ++i) {
-    StoreSink sink{out + i * kGemmWords - k0};
-    Codes::read(w, read_scales(w, n0 + i, k0, k0 + columns, scales), n0 + i, k0, k0 + columns,
-                w.row_bytes, sink);
+[[gnu::noinline]] void take_apart(const CodeRows& w, std::int64_t n0, const GemmBlock& block,
+                                  float* scales, float* out) {
+  const std::int64_t k0 = block.word;
+  const std::int64_t k1 = k0 + block.words;
+  const std::int64_t ahead = block.bytes_ahead(w.row_bytes, w.columns);
+  for (std::int64_t i = 0; i < block.rows; ++i) {
+    const std::int64_t n = n0 + block.row + i;
+    StoreSink sink{out + i * kGemmStride - k0};
+    Codes::read(w, read_scales(w, n, k0, k1, scales), n, k0, k1, ahead, sink);
   }
 }
 
@@ -172,9 +174,9 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
   multiply_block<MultiplyFloats>(
       count, w.columns, static_cast<const float*>(packed_x), m,
       scratch + rounded_up(scale_floats(w), 16), sums,
-      [&](std::int64_t k0, std::int64_t columns, float* weight) {
+      [&](const GemmBlock& block, float* weight) {
         with_codes(w, [&]<typename Codes>() {
-          take_apart<Codes>(w, n0, count, k0, columns, scratch, weight);
+          take_apart<Codes>(w, n0, block, scratch, weight);
         });
       });
 }

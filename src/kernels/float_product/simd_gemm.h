@@ -16,6 +16,8 @@ constexpr int kTileRows = Simd::kGemmRows;
 constexpr std::int64_t kGemmBlock = 4 * kTileRows;
 // Words at a time: kGemmBlock rows of them are 96 KiB and a panel of x 64 KiB.
 constexpr std::int64_t kGemmWords = 512;
+// From one of these rows to the next: a line more, so that neighbours lie in different sets of a cache.
+constexpr std::int64_t kGemmStride = kGemmWords + 16;
 constexpr std::int64_t kPanel = 2 * Simd::kLanes;
 
 std::int64_t x_panels(std::int64_t m) noexcept { return (m + kPanel - 1) / kPanel; }
@@ -25,17 +27,18 @@ std::int64_t padded_rows(std::int64_t m) { return x_panels(m) * kPanel; }
 std::int64_t panel_floats(std::int64_t m, std::int64_t words) { return padded_rows(m) * words; }
 
 /// Floats of the scratch of multiply_block().
-std::int64_t block_floats(std::int64_t m) { return kGemmBlock * (kGemmWords + padded_rows(m)); }
+std::int64_t block_floats(std::int64_t m) { return kGemmBlock * (kGemmStride + padded_rows(m)); }
 
-// sums [kTileRows][kPanel] += w [kTileRows][words] x [words][kPanel]; w's rows are kGemmWords apart.
-// Multiply::add(sum, w, x) adds the products of words.
-template <typename Multiply, int kVectors>
+// sums [kRows][kPanel] += w [kRows][words] x [words][kPanel]; w's rows are kGemmStride apart.
+// Multiply::add(sum, w, x) adds the products of words. As many sums as there are registers for: fewer
+// would wait for each other.
+template <typename Multiply, int kVectors, int kRows = 2 / kVectors * kTileRows>
 [[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t words, float* sums,
                             std::int64_t sum_stride) {
   // Unrolled everywhere: an index that varies would keep the sums in memory.
-  Simd::Floats acc[kTileRows][kVectors];
+  Simd::Floats acc[kRows][kVectors];
   TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kTileRows; ++r)
+  for (int r = 0; r < kRows; ++r)
     TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v)
       acc[r][v] = Simd::load(sums + r * sum_stride + v * Simd::kLanes);
@@ -44,46 +47,76 @@ template <typename Multiply, int kVectors>
     TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v) xk[v] = Simd::load(x + k * kPanel + v * Simd::kLanes);
     TORCHAO_CPP_UNROLL
-    for (int r = 0; r < kTileRows; ++r) {
-      const Simd::Floats wk = Simd::set1(w[r * kGemmWords + k]);
+    for (int r = 0; r < kRows; ++r) {
+      const Simd::Floats wk = Simd::set1(w[r * kGemmStride + k]);
       TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v) acc[r][v] = Multiply::add(acc[r][v], wk, xk[v]);
     }
   }
   TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kTileRows; ++r)
+  for (int r = 0; r < kRows; ++r)
     TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v)
       Simd::store(sums + r * sum_stride + v * Simd::kLanes, acc[r][v]);
 }
 
-/// out [m][count] = x [m] times `count` weight rows. take_apart(w0, words, weight) fills words w0 .. of
-/// the rows of `weight`, kGemmWords apart. scratch: block_floats(m).
+/// Words of a few weight rows, to be taken apart.
+struct GemmBlock {
+  std::int64_t row = 0, rows = 0;
+  std::int64_t word = 0, words = 0;
+  /// From here to the block that is next, for prefetching: it comes while this one is multiplied.
+  std::int64_t rows_ahead = 0, words_ahead = 0;
+
+  std::int64_t bytes_ahead(std::int64_t row_bytes, std::int64_t all_words) const {
+    return rows_ahead * row_bytes + words_ahead * row_bytes / all_words;
+  }
+};
+
+// Up to so many panels of x, a tile's weight rows at a time are taken apart: they stay in the first-level
+// cache and x streams from the second. Of more, a block of x would not stay there.
+constexpr std::int64_t kFewPanels = 2;
+
+/// out [m][count] = x [m] times `count` weight rows. take_apart(block, weight) fills the block's words
+/// into the rows of `weight`, kGemmStride apart. scratch: block_floats(m).
 template <typename Multiply, typename TakeApart>
 void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, std::int64_t m,
                     float* scratch, float* out, const TakeApart& take_apart) {
   float* const weight = scratch;
-  float* const sums = scratch + kGemmBlock * kGemmWords;
+  float* const sums = scratch + kGemmBlock * kGemmStride;
   const std::int64_t stride = padded_rows(m);
-  const std::int64_t rows = rounded_up(count, kTileRows);
-  for (std::int64_t i = 0; i < rows * stride; i += Simd::kLanes)
+  const std::int64_t panels = x_panels(m);
+  const std::int64_t padded = rounded_up(count, kTileRows);
+  for (std::int64_t i = 0; i < padded * stride; i += Simd::kLanes)
     Simd::store(sums + i, Simd::zero());
-  for (std::int64_t w0 = 0; w0 < all_words; w0 += kGemmWords) {
-    const std::int64_t words = smaller(kGemmWords, all_words - w0);
-    take_apart(w0, words, weight);
-    // Rows that only fill a tile.
-    for (std::int64_t i = count; i < rows; ++i)
-      for (std::int64_t k = 0; k < words; ++k) weight[i * kGemmWords + k] = 0.0f;
-    for (std::int64_t p = 0; p < x_panels(m); ++p) {
-      const float* xp = x + (p * all_words + w0) * kPanel;
-      const bool is_half = m - p * kPanel <= Simd::kLanes;
-      for (std::int64_t r = 0; r < rows; r += kTileRows) {
-        const float* wr = weight + r * kGemmWords;
-        float* s = sums + r * stride + p * kPanel;
-        if (is_half) {
-          tile<Multiply, 1>(wr, xp, words, s, stride);
-        } else {
-          tile<Multiply, 2>(wr, xp, words, s, stride);
+  const std::int64_t step = m <= Simd::kLanes     ? 2 * kTileRows
+                            : panels <= kFewPanels ? kTileRows
+                                                   : kGemmBlock;
+  GemmBlock block;
+  for (block.row = 0; block.row < count; block.row += step) {
+    block.rows = smaller(step, count - block.row);
+    const std::int64_t rows = rounded_up(block.rows, kTileRows);
+    for (block.word = 0; block.word < all_words; block.word += kGemmWords) {
+      block.words = smaller(kGemmWords, all_words - block.word);
+      const bool is_last = block.word + kGemmWords >= all_words;
+      block.rows_ahead = is_last ? block.rows : 0;
+      block.words_ahead = is_last ? -block.word : kGemmWords;
+      take_apart(block, weight);
+      // Rows that only fill a tile.
+      for (std::int64_t i = block.rows; i < rows; ++i)
+        for (std::int64_t k = 0; k < block.words; ++k) weight[i * kGemmStride + k] = 0.0f;
+      for (std::int64_t p = 0; p < panels; ++p) {
+        const float* xp = x + (p * all_words + block.word) * kPanel;
+        const bool is_half = m - p * kPanel <= Simd::kLanes;
+        for (std::int64_t r = 0; r < rows;) {
+          const float* wr = weight + r * kGemmStride;
+          float* s = sums + (block.row + r) * stride + p * kPanel;
+          if (is_half && r + kTileRows < rows) {
+            tile<Multiply, 1>(wr, xp, block.words, s, stride);
+            r += 2 * kTileRows;
+          } else {
+            tile<Multiply, 2>(wr, xp, block.words, s, stride);
+            r += kTileRows;
+          }
         }
       }
     }

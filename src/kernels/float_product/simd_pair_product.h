@@ -8,29 +8,28 @@
 namespace torchao_cpp {
 namespace {
 
-/// Sums of one weight row with kM rows of x, [kM][columns rounded up to 64].
+/// Sums of one weight row with kM rows of x, [columns / 64, rounded up][kM][64].
 template <int kM>
 struct PairDotSink {
   static constexpr int kSums = kM == 1 ? 4 : 2;
-  const std::byte* x[kM];
+  const std::byte* x;
   Floats sums[kM][kSums];
 
-  TORCHAO_CPP_ALWAYS_INLINE PairDotSink(const std::byte* first, std::int64_t stride,
-                                        std::int64_t m) {
+  TORCHAO_CPP_ALWAYS_INLINE explicit PairDotSink(const std::byte* rows) : x(rows) {
     TORCHAO_CPP_UNROLL
-    for (int i = 0; i < kM; ++i) {
-      x[i] = first + smaller(i, m - 1) * stride;
+    for (int i = 0; i < kM; ++i)
       TORCHAO_CPP_UNROLL
       for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
-    }
   }
 
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
+    const std::byte* const at = x + k * (2 * kM);
     TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i) {
-      sums[i][0] = add_products(sums[i][0], v0, _mm512_loadu_si512(x[i] + k * 2));
+      sums[i][0] = add_products(sums[i][0], v0, _mm512_loadu_si512(at + i * 128));
       sums[i][kSums - 1] =
-          add_products(sums[i][kSums - 1], v1, _mm512_loadu_si512(x[i] + k * 2 + 64));
+          add_products(sums[i][kSums - 1], v1, _mm512_loadu_si512(at + i * 128 + 64));
     }
     if constexpr (kSums == 4) {
       // Longer chains of sums: the other two are next.
@@ -50,23 +49,28 @@ struct PairDotSink {
   }
 };
 
-// Columns at a time, so that kM rows of x stay in the first-level cache.
+// Columns at a time, so that kM rows of x take no more than half of a first-level cache of 32 KiB: the
+// weight passes through the rest of it.
 template <int kM>
-constexpr std::int64_t kPairDotColumns = 16384 / kM;
+constexpr std::int64_t kPairDotColumns = kM == 1 ? 16384 : 8192 / kM;
 
 std::int64_t pair_row_bytes(std::int64_t columns) { return rounded_up(columns, kPairColumns) * 2; }
 
 template <typename Codes, int kM>
 [[gnu::noinline]] void dot_pairs(const CodeRows& w, std::int64_t n0, std::int64_t count,
                                  const std::byte* x, std::int64_t m, float* scratch, float* sums) {
-  // What is read next: the same columns of the next row, or what follows in memory.
-  const std::int64_t ahead = w.columns <= kPairDotColumns<kM> ? 1024 : w.row_bytes;
+  // The same columns of a later row, or what follows in memory.
+  std::int64_t ahead = kM == 1 ? 1024 : kPairsAhead;
+  if (w.columns > kPairDotColumns<kM>) {
+    const std::int64_t bytes = w.row_bytes * kPairDotColumns<kM> / w.columns;
+    ahead = (ahead + bytes - 1) / bytes * w.row_bytes;
+  }
   for (std::int64_t k0 = 0; k0 < w.columns; k0 += kPairDotColumns<kM>) {
-    const std::int64_t k1 = smaller(w.columns, k0 + kPairDotColumns<kM>);
+    const PairRange range(w, k0, smaller(w.columns, k0 + kPairDotColumns<kM>));
     const auto row = [&](std::int64_t i) { return n0 + i; };
-    for_pair_rows<Codes>(w, count, k0, k1, scratch, row, [&](std::int64_t i, const auto& scales) {
-      PairDotSink<kM> sink(x, pair_row_bytes(w.columns), m);
-      Codes::read(w, scales, n0 + i, k0, k1, ahead, sink);
+    for_pair_rows<Codes>(w, count, range, scratch, row, [&](std::int64_t i, const auto& scales) {
+      PairDotSink<kM> sink(x);
+      Codes::read(w, scales, n0 + i, range, ahead, sink);
       TORCHAO_CPP_UNROLL
       for (int r = 0; r < kM; ++r) {
         if (r < m) {
@@ -78,39 +82,46 @@ template <typename Codes, int kM>
   }
 }
 
+// Rows of x that dot_pairs() takes for m of them; they lie together, 64 columns of each after the other.
+std::int64_t pair_x_rows(std::int64_t m) { return m == 1 ? 1 : m <= 4 ? 4 : 8; }
+
 std::int64_t pair_dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
-  return m * pair_row_bytes(columns);
+  return pair_x_rows(m) * pair_row_bytes(columns);
 }
 
 void pack_pair_dot_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
                      void* packed) noexcept {
   const bool interleaved = is_interleaved(w);
   const auto* from = static_cast<const std::byte*>(x);
-  auto* to = static_cast<std::byte*>(packed);
+  auto* const to = static_cast<std::byte*>(packed);
   const std::int64_t bytes = form == CodeForm::kBFloat16 ? 2 : 4;
-  for (std::int64_t r = 0; r < m; ++r) {
-    for (std::int64_t k = 0; k < w.columns; k += kPairColumns, to += kPairColumns * 2) {
+  const std::int64_t rows = pair_x_rows(m);
+  for (std::int64_t r = 0; r < rows; ++r) {
+    std::byte* out = to + r * 128;
+    for (std::int64_t k = 0; k < w.columns; k += kPairColumns, out += rows * 128) {
       const std::byte* at = from + (r * w.columns + k) * bytes;
-      Pairs v0, v1;
-      if (form == CodeForm::kBFloat16) {
+      Pairs v0 = _mm512_setzero_si512(), v1 = v0;
+      if (r >= m) {
+      } else if (form == CodeForm::kBFloat16) {
         load_x<CodeForm::kBFloat16>(at, w.columns - k, interleaved, v0, v1);
       } else {
         load_x<CodeForm::kFloat32>(at, w.columns - k, interleaved, v0, v1);
       }
-      _mm512_storeu_si512(to, v0);
-      _mm512_storeu_si512(to + 64, v1);
+      _mm512_storeu_si512(out, v0);
+      _mm512_storeu_si512(out + 64, v1);
     }
   }
 }
 
 /// Rows of x that dot_few_rows() takes at most.
-constexpr std::int64_t kFewRows = 4;
+constexpr std::int64_t kFewRows = 8;
 
 /// dot() of m <= kFewRows rows, by the reader of the weight. scratch: pair_row_floats(w).
 template <typename Codes>
 void dot_few_rows(const CodeRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
                   std::int64_t m, float* scratch, float* sums) {
   if (m == 1) return dot_pairs<Codes, 1>(w, n0, count, x, m, scratch, sums);
+  if (m <= 4) return dot_pairs<Codes, 4>(w, n0, count, x, m, scratch, sums);
   dot_pairs<Codes, kFewRows>(w, n0, count, x, m, scratch, sums);
 }
 

@@ -97,7 +97,7 @@ PackedIntxRows::PackedIntxRows(const QuantizedWeight& w, const IntxProduct& prod
   rows_.groups = rows_.columns / rows_.group_columns;
   const CodePlanes planes(rows_.bits, static_cast<int>(product.plane_bytes), 1, rows_.columns);
   rows_.row_bytes = planes.row_bytes();
-  codes_ = Tensor::zeros(DType::kUInt8, {w.output_size, planes.row_bytes()});
+  codes_ = Tensor::empty(DType::kUInt8, {w.output_size, planes.row_bytes()});
   pack_code_planes(w, rows_.bits, planes, 1 << (rows_.bits - 1), codes_.mutable_bytes());
   rows_.codes = codes_.bytes();
   set_scales(w);

@@ -15,14 +15,15 @@ namespace {
 #ifdef __clang__
 #define TORCHAO_CPP_UNROLL _Pragma("unroll")
 #else
-#define TORCHAO_CPP_UNROLL _Pragma("GCC unroll 16")
+#define TORCHAO_CPP_UNROLL _Pragma("GCC unroll 32")
 #endif
 
 constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? a : b; }
 constexpr std::int64_t rounded_up(std::int64_t v, std::int64_t unit) {
   return (v + unit - 1) / unit * unit;
 }
-inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
+// Not inlined first, GCC takes it for a function without effects and drops its calls.
+[[gnu::always_inline]] inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 }  // namespace
 }  // namespace torchao_cpp
