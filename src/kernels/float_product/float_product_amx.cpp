@@ -31,12 +31,12 @@ std::int64_t amx_scratch(const CodeRows& w, std::int64_t m) noexcept {
 template <CodeForm kForm>
 void pack_tiles(const CodeRows& w, const std::byte* x, std::int64_t m, std::int64_t panel,
                 std::byte* out) {
-  const bool interleaved = is_interleaved(w);
+  const PairOrder order = pair_order(w);
   const std::int64_t m0 = panel * kAmxRows;
   for (std::int64_t k = 0; k < w.columns; k += kPairColumns, out += 2 * kAmxBytes) {
     // A tile is the transpose of 16 rows of 16 pairs.
     Floats v[2][kAmxRows];
-    transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k, interleaved,
+    transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k, order,
                        v[0], v[1]);
     for (int i = 0; i < 2 * kAmxRows; ++i)
       _mm512_storeu_ps(out + i * kAmxRowBytes, v[i / kAmxRows][i % kAmxRows]);

@@ -40,13 +40,13 @@ std::int64_t packed_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
 template <CodeForm kForm>
 void pack_panel(const CodeRows& w, const std::byte* x, std::int64_t m, std::int64_t panel,
                 float* out) {
-  const bool interleaved = is_interleaved(w);
+  const PairOrder order = pair_order(w);
   for (int half = 0; half < 2; ++half) {
     const std::int64_t m0 = panel * kPanel + half * kLanes;
     for (std::int64_t k = 0; k < w.columns; k += kPairColumns) {
       Floats v[2][16];
       transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k,
-                         interleaved, v[0], v[1]);
+                         order, v[0], v[1]);
       float* to = out + k / 2 * kPanel + half * kLanes;
       for (int i = 0; i < 32; ++i) Simd::store(to + i * kPanel, v[i / 16][i % 16]);
     }

@@ -8,10 +8,16 @@
 // values, scaled and rounded, and both are put side by side by unpacking, which leaves the columns in
 // another order:
 //
-//   vector 0: columns 0..7, 16..23, 32..39, 48..55      vector 1: 8..15, 24..31, 40..47, 56..63
+//   kBytes    vector 0: columns 0..7, 16..23, 32..39, 48..55
+//             vector 1: 8..15, 24..31, 40..47, 56..63
 //
-// Readers that do so say kIsInterleaved; x is then brought into that order too. Subnormal bfloat16
-// values count as 0, as these instructions have it.
+// Codes that are widened to floats by unpacking twice come in still another:
+//
+//   kQuads    vector 0: columns 0..3, 16..19, 32..35, 48..51, 4..7, 20..23, 36..39, 52..55
+//             vector 1: 8..11, 24..27, 40..43, 56..59, 12..15, 28..31, 44..47, 60..63
+//
+// Readers say which it is (kOrder), and x is brought into that order too. Subnormal bfloat16 values count
+// as 0, as these instructions have it.
 
 #include <cstring>
 
@@ -23,10 +29,11 @@ namespace {
 /// 32 bfloat16: pairs of neighbours that one product adds up.
 using Pairs = __m512i;
 
+/// Which columns the two vectors of a step hold; see above.
+enum class PairOrder : std::uint8_t { kNatural, kBytes, kQuads };
+
 /// Columns of a step.
 constexpr std::int64_t kPairColumns = 64;
-/// Columns that a row of packed fields is read in.
-constexpr std::int64_t kFieldColumns = 8 * kPairColumns;
 constexpr int kFieldLanes = 64;
 
 TORCHAO_CPP_ALWAYS_INLINE Pairs to_pairs(Floats low, Floats high) {
@@ -39,24 +46,27 @@ TORCHAO_CPP_ALWAYS_INLINE __mmask64 first_columns(std::int64_t count) {
   return count >= 64 ? ~__mmask64{0} : (__mmask64{1} << count) - 1;
 }
 
-/// From natural order to that of unpacked bytes.
-TORCHAO_CPP_ALWAYS_INLINE void interleave(Pairs& v0, Pairs& v1) {
-  const Pairs first = _mm512_permutex2var_epi64(
-      v0, _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13), v1);
-  v1 = _mm512_permutex2var_epi64(v0, _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15), v1);
-  v0 = first;
+/// From natural order.
+TORCHAO_CPP_ALWAYS_INLINE void reorder(PairOrder order, Pairs& v0, Pairs& v1) {
+  if (order == PairOrder::kNatural) return;
+  const bool is_bytes = order == PairOrder::kBytes;
+  const Pairs first = is_bytes ? _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13)
+                               : _mm512_setr_epi64(0, 4, 8, 12, 1, 5, 9, 13);
+  const Pairs v = _mm512_permutex2var_epi64(v0, first, v1);
+  v1 = _mm512_permutex2var_epi64(v0, _mm512_add_epi64(first, _mm512_set1_epi64(2)), v1);
+  v0 = v;
 }
 
 /// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0. Sink::prefetch(p) asks
 /// for what is read later.
-template <bool kIsInterleaved, typename Sink>
+template <PairOrder kOrder, typename Sink>
 TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_t end, Pairs v0,
                                          Pairs v1) {
   if (end - k < kPairColumns) {
     const __mmask64 mask = first_columns(end - k);
     Pairs m0 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask), -1);
     Pairs m1 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask >> 32), -1);
-    if constexpr (kIsInterleaved) interleave(m0, m1);
+    reorder(kOrder, m0, m1);
     v0 = _mm512_and_si512(v0, m0);
     v1 = _mm512_and_si512(v1, m1);
   }
@@ -78,6 +88,25 @@ class PairScales {
   TORCHAO_CPP_ALWAYS_INLINE Floats zero(std::int64_t block) const {
     return w_->zero_kind == CodeZero::kNone ? Simd::zero() : load(w_->zero, block);
   }
+  /// Of kGroups blocks from `block` on, each in its 16 / kGroups lanes; past the end of the row the last.
+  template <int kGroups>
+  TORCHAO_CPP_ALWAYS_INLINE Floats group_scales(std::int64_t block) const {
+    if constexpr (kGroups == 1) return scale(block);
+    const std::int64_t last = w_->blocks_per_row - 1;
+    if (block + kGroups - 1 <= last && w_->scale_form != ScaleForm::kByte)
+      return load_groups<kGroups>(w_->scale, block);
+    return each_group<kGroups>(
+        [&](int i) __attribute__((always_inline)) { return scale(smaller(block + i, last)); });
+  }
+  template <int kGroups>
+  TORCHAO_CPP_ALWAYS_INLINE Floats group_zeros(std::int64_t block) const {
+    if (w_->zero_kind == CodeZero::kNone) return Simd::zero();
+    if constexpr (kGroups == 1) return zero(block);
+    const std::int64_t last = w_->blocks_per_row - 1;
+    if (block + kGroups - 1 <= last) return load_groups<kGroups>(w_->zero, block);
+    return each_group<kGroups>(
+        [&](int i) __attribute__((always_inline)) { return zero(smaller(block + i, last)); });
+  }
   /// Asks for those of blocks first .. last.
   TORCHAO_CPP_ALWAYS_INLINE void prefetch(std::int64_t first, std::int64_t last) const {
     const std::int64_t bytes = w_->scale_form == ScaleForm::kFloat32    ? 4
@@ -89,36 +118,31 @@ class PairScales {
       for (std::int64_t at = first * bytes; at <= last * bytes; at += 64) Simd::prefetch(from + at);
     }
   }
-  /// Of four blocks, each in four lanes; 0 for those from `count` on.
-  TORCHAO_CPP_ALWAYS_INLINE Floats four_scales(std::int64_t block, std::int64_t count) const {
-    if (!w_->is_scaled) return Simd::set1(1.0f);
-    if (w_->scale_form != ScaleForm::kByte) return load_four(w_->scale, block, count);
-    const auto* bytes = static_cast<const std::uint8_t*>(w_->scale) + first_ + block;
-    const auto at = [&](int i) { return i < count ? w_->byte_scales[bytes[i]] : 0.0f; };
-    return spread(_mm_setr_ps(at(0), at(1), at(2), at(3)));
-  }
-  TORCHAO_CPP_ALWAYS_INLINE Floats four_zeros(std::int64_t block, std::int64_t count) const {
-    return load_four(w_->zero, block, count);
-  }
 
  private:
-  TORCHAO_CPP_ALWAYS_INLINE static Floats spread(__m128 v) {
-    return _mm512_permutexvar_ps(
-        _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3),
-        _mm512_castps128_ps512(v));
+  template <int kGroups, typename F>
+  TORCHAO_CPP_ALWAYS_INLINE static Floats each_group(const F& value) {
+    Floats out = value(0);
+    TORCHAO_CPP_UNROLL
+    for (int i = 1; i < kGroups; ++i)
+      out = _mm512_mask_mov_ps(out, static_cast<__mmask16>(0xFFFFu << (i * 16 / kGroups)), value(i));
+    return out;
   }
-  TORCHAO_CPP_ALWAYS_INLINE Floats load_four(const void* values, std::int64_t block,
-                                             std::int64_t count) const {
-    const auto mask = static_cast<__mmask8>((1u << smaller(count, 4)) - 1u);
-    if (w_->scale_form == ScaleForm::kFloat32)
-      return spread(_mm_maskz_loadu_ps(mask, static_cast<const float*>(values) + first_ + block));
-    const __m512i words = _mm512_castsi128_si512(_mm_maskz_loadu_epi16(
-        mask, static_cast<const std::int16_t*>(values) + first_ + block));
-    return _mm512_castsi512_ps(_mm512_maskz_permutexvar_epi16(
-        0xAAAAAAAA,
-        _mm512_setr_epi64(0, 0, 0x0001000100010001, 0x0001000100010001, 0x0002000200020002,
-                          0x0002000200020002, 0x0003000300030003, 0x0003000300030003),
-        words));
+  // In memory; four lanes to a block of four, eight to one of two.
+  template <int kGroups>
+  TORCHAO_CPP_ALWAYS_INLINE Floats load_groups(const void* values, std::int64_t block) const {
+    const __m512i lanes =
+        kGroups == 4 ? _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)
+                     : _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    if (w_->scale_form == ScaleForm::kFloat32) {
+      const auto* from = static_cast<const float*>(values) + first_ + block;
+      const __m128 some = _mm_maskz_loadu_ps(static_cast<__mmask8>((1 << kGroups) - 1), from);
+      return _mm512_permutexvar_ps(lanes, _mm512_castps128_ps512(some));
+    }
+    const auto* from = static_cast<const std::int16_t*>(values) + first_ + block;
+    const __m128i words = kGroups == 4 ? _mm_loadu_si64(from) : _mm_loadu_si32(from);
+    const __m128i wide = _mm_slli_epi32(_mm_cvtepu16_epi32(words), 16);
+    return _mm512_castsi512_ps(_mm512_permutexvar_epi32(lanes, _mm512_castsi128_si512(wide)));
   }
   TORCHAO_CPP_ALWAYS_INLINE Floats load(const void* values, std::int64_t block) const {
     if (w_->scale_form == ScaleForm::kFloat32)
@@ -150,8 +174,7 @@ struct BlockScaling {
   }
 };
 
-/// Columns begin .. end of a row and the blocks that they lie in. begin is a multiple of kFieldColumns or
-/// the first column of a step, as the reader has it.
+/// Columns begin .. end of a row and the blocks that they lie in. begin is a multiple of 256.
 struct PairRange {
   std::int64_t begin, end;
   std::int64_t block_columns;  ///< Of a block; all of them, in whole steps, where there is one.
@@ -245,7 +268,7 @@ struct StoredScales {
 
 /// Plain bfloat16.
 struct BFloat16Pairs : StoredScales {
-  static constexpr bool kIsInterleaved = false;
+  static constexpr PairOrder kOrder = PairOrder::kNatural;
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales&, std::int64_t n,
@@ -278,7 +301,7 @@ TORCHAO_CPP_ALWAYS_INLINE Pairs load_bytes(const std::byte* from, std::int64_t c
 /// of whole steps), 2 or 4; 0 where nothing is scaled.
 template <CodeForm kForm, int kGroups>
 struct ConvertedPairs : StoredScales {
-  static constexpr bool kIsInterleaved = false;
+  static constexpr PairOrder kOrder = PairOrder::kNatural;
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
@@ -311,7 +334,7 @@ struct ConvertedPairs : StoredScales {
             v[i] = scaled(BlockScaling(w, scales, b), v[i]);
           }
         }
-        hand_over<false>(sink, k, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+        hand_over<kOrder>(sink, k, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
       }
     }
   }
@@ -326,7 +349,7 @@ struct ConvertedPairs : StoredScales {
 /// Codes of one byte that are looked up: kVectors = 2 and a sign, or 1 and none. Blocks of whole steps.
 template <int kVectors>
 struct TabledPairs : StoredScales {
-  static constexpr bool kIsInterleaved = true;
+  static constexpr PairOrder kOrder = PairOrder::kBytes;
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
@@ -344,7 +367,7 @@ struct TabledPairs : StoredScales {
         Sink::prefetch(row + k + ahead);
         Pairs v0, v1;
         table.template look_up<kVectors == 2>(load_bytes(row + k, end - k), v0, v1);
-        hand_over<true>(sink, k, end, v0, v1);
+        hand_over<kOrder>(sink, k, end, v0, v1);
       }
     }
   }

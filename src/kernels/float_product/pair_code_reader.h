@@ -35,8 +35,9 @@ void with_fields(const CodeRows& w, const F& fn) {
     if (groups == 2) return fn.template operator()<SmallFieldPairs<kBits, 2>>();
     fn.template operator()<SmallFieldPairs<kBits, 4>>();
   } else {
-    if (groups == 1) return fn.template operator()<FieldPairs<kBits>>();
-    fn.template operator()<ConvertedFieldPairs<kBits>>();
+    if (groups == 1) return fn.template operator()<ConvertedFieldPairs<kBits, 1>>();
+    if (groups == 2) return fn.template operator()<ConvertedFieldPairs<kBits, 2>>();
+    fn.template operator()<ConvertedFieldPairs<kBits, 4>>();
   }
 }
 
@@ -84,16 +85,16 @@ void with_pair_codes(const CodeRows& w, const F& fn) {
   }
 }
 
-/// Whether with_pair_codes() gives columns in the order of unpacked bytes.
-inline bool is_interleaved(const CodeRows& w) {
-  bool out = false;
-  with_pair_codes(w, [&]<typename Codes>() { out = Codes::kIsInterleaved; });
+/// The order in which with_pair_codes() gives columns.
+inline PairOrder pair_order(const CodeRows& w) {
+  PairOrder out = PairOrder::kNatural;
+  with_pair_codes(w, [&]<typename Codes>() { out = Codes::kOrder; });
   return out;
 }
 
 /// 64 columns of x, zeros from `count` on, in the order of the weight.
 template <CodeForm kForm>
-TORCHAO_CPP_ALWAYS_INLINE void load_x(const std::byte* x, std::int64_t count, bool interleaved,
+TORCHAO_CPP_ALWAYS_INLINE void load_x(const std::byte* x, std::int64_t count, PairOrder order,
                                       Pairs& v0, Pairs& v1) {
   const __mmask64 mask = first_columns(count);
   if constexpr (kForm == CodeForm::kBFloat16) {
@@ -107,18 +108,18 @@ TORCHAO_CPP_ALWAYS_INLINE void load_x(const std::byte* x, std::int64_t count, bo
     v0 = to_pairs(v[0], v[1]);
     v1 = to_pairs(v[2], v[3]);
   }
-  if (interleaved) interleave(v0, v1);
+  reorder(order, v0, v1);
 }
 
 /// 16 rows of 64 columns of x (those from `rows` on are 0), transposed: v[c][r] is pair c of row r.
 template <CodeForm kForm>
 TORCHAO_CPP_ALWAYS_INLINE void transpose_x(const std::byte* x, std::int64_t rows,
-                                           std::int64_t columns, std::int64_t k, bool interleaved,
+                                           std::int64_t columns, std::int64_t k, PairOrder order,
                                            Floats (&first)[16], Floats (&second)[16]) {
   constexpr std::int64_t kBytes = code_bytes<kForm>();
   for (int r = 0; r < 16; ++r) {
     Pairs v0 = _mm512_setzero_si512(), v1 = v0;
-    if (r < rows) load_x<kForm>(x + (r * columns + k) * kBytes, columns - k, interleaved, v0, v1);
+    if (r < rows) load_x<kForm>(x + (r * columns + k) * kBytes, columns - k, order, v0, v1);
     first[r] = _mm512_castsi512_ps(v0);
     second[r] = _mm512_castsi512_ps(v1);
   }

@@ -20,8 +20,8 @@ class FieldBytes {
     plane1_ = plane2_ + ((kBits & 2) != 0 ? bytes(w.columns, 2) : 0);
   }
 
-  /// The codes of columns k + 64 * kJ .. in the low bits of bytes, k a multiple of kFieldColumns;
-  /// garbage above.
+  /// The codes of columns k + 64 * kJ .. in the low bits of bytes, k a multiple of what kFieldSteps<kBits>
+  /// cover; garbage above.
   template <int kJ, typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE Pairs codes(std::int64_t k, std::int64_t ahead) const {
     Pairs out{};
@@ -68,59 +68,45 @@ class FieldBytes {
   const std::byte* plane1_;
 };
 
-/// Calls step<J>(k, k + 64 * J) for every 64 columns of begin .. end, both multiples of 64 (but for the
-/// end of the row), k in steps of kFieldColumns; J tells where their fields lie. Everything is inlined:
-/// what `step` refers to stays in registers.
-template <int kJ = 0, typename Step>
+/// Steps of 64 columns after which the fields of all planes lie as before.
+template <int kBits>
+constexpr int kFieldSteps = (kBits & 1) != 0 ? 8 : (kBits & 2) != 0 ? 4 : 2;
+
+/// Calls step<J, is whole>(k, k + 64 * J) for every 64 columns of begin .. end, k a multiple of what
+/// kFieldSteps cover; J tells where their fields lie. begin is a multiple of 64, and of more where
+/// for_field_steps() is called. Everything is inlined: what `step` refers to stays in registers.
+template <int kSteps, bool kIsWhole, int kJ = 0, typename Step>
 TORCHAO_CPP_ALWAYS_INLINE void field_steps(std::int64_t k, std::int64_t begin, std::int64_t end,
                                            const Step& step) {
   const std::int64_t at = k + kJ * kPairColumns;
-  if (at >= end) return;
-  if (at >= begin) step.template operator()<kJ>(k, at);
-  if constexpr (kJ < 7) field_steps<kJ + 1>(k, begin, end, step);
+  if constexpr (!kIsWhole) {
+    if (at >= end) return;
+  }
+  if (kIsWhole || at >= begin) step.template operator()<kJ, kIsWhole>(k, at);
+  if constexpr (kJ + 1 < kSteps) field_steps<kSteps, kIsWhole, kJ + 1>(k, begin, end, step);
 }
-template <typename Step>
+/// Even kBits: begin is a multiple of 256, and only the last columns of a row are looked at twice. Odd
+/// ones would need twice as much code.
+template <int kBits, typename Step>
 TORCHAO_CPP_ALWAYS_INLINE void for_field_steps(std::int64_t begin, std::int64_t end,
                                                const Step& step) {
-  for (std::int64_t k = begin / kFieldColumns * kFieldColumns; k < end; k += kFieldColumns)
-    field_steps(k, begin, end, step);
-}
-
-/// Packed fields that are looked up in tables of one block each: 5 to 7 bits, blocks of whole steps.
-template <int kBits>
-struct FieldPairs : StoredScales {
-  static constexpr bool kIsInterleaved = true;
-  static constexpr int kVectors = kBits == 7 ? 2 : 1;
-
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const Scales& scales,
-                                             std::int64_t n, const PairRange& range,
-                                             std::int64_t ahead, Sink& sink) {
-    const FieldBytes<kBits> fields(w, n);
-    PairTable<kVectors> table;
-    std::int64_t block = range.first_block;
-    std::int64_t left = range.steps_left;
-    fill_table(w, BlockScaling(w, scales, block), table);
-    for_field_steps(range.begin, range.end, [&]<int kJ>(std::int64_t k, std::int64_t at)
-                                    __attribute__((always_inline)) {
-      if (left == 0) {
-        fill_table(w, BlockScaling(w, scales, ++block), table);
-        left = range.block_steps();
-      }
-      --left;
-      Pairs v0, v1;
-      table.template look_up<false>(fields.template codes<kJ, Sink>(k, ahead), v0, v1);
-      hand_over<true>(sink, at, range.end, v0, v1);
-    });
+  constexpr int kSteps = kFieldSteps<kBits>;
+  constexpr std::int64_t kColumns = kSteps * kPairColumns;
+  std::int64_t k = begin & ~(kColumns - 1);
+  if constexpr (kSteps < 8) {
+    for (; k + kColumns <= end; k += kColumns) field_steps<kSteps, true>(k, begin, end, step);
+    if (k < end) field_steps<kSteps, false>(k, begin, end, step);
+  } else {
+    for (; k < end; k += kColumns) field_steps<kSteps, false>(k, begin, end, step);
   }
-};
+}
 
 /// Packed fields of at most 4 bits. Each block has a table of 16 entries, made beforehand for all blocks
 /// of the range: [four blocks][lower 16 bytes], [four blocks][upper 16 bytes]. kGroups blocks in 64
 /// columns: 1 (blocks of whole steps), 2 or 4; more than one are looked up in one table of 64 entries.
 template <int kBits, int kGroups>
 struct SmallFieldPairs {
-  static constexpr bool kIsInterleaved = true;
+  static constexpr PairOrder kOrder = PairOrder::kBytes;
   static constexpr std::int64_t kFourTables = 4 * 32;
 
   /// Where prepare() has the lower byte of entry i % 16 of block i / 16.
@@ -139,38 +125,31 @@ struct SmallFieldPairs {
   TORCHAO_CPP_ALWAYS_INLINE static std::int64_t first(const PairRange& range) {
     return range.first_block & ~std::int64_t{3};
   }
-  static Scales prepare(const CodeRows& w, std::int64_t n, const PairRange& range,
-                        std::byte* tables) {
-    const PairScales row(w, n);
-    const std::int64_t last = smaller(range.last_block, range.row_last);
-    // Lanes of four codes, for each of four blocks.
-    Floats codes[4];
-    TORCHAO_CPP_UNROLL
-    for (int i = 0; i < 4; ++i)
-      codes[i] = _mm512_broadcast_f32x4(_mm_loadu_ps(w.code_values + 4 * i));
-    const auto fill = [&](auto&& value) __attribute__((always_inline)) {
-      const Pairs lower = _mm512_load_si512(kTableBytes.data());
-      const Pairs upper = _mm512_add_epi8(lower, _mm512_set1_epi8(1));
-      std::byte* out = tables;
-      for (std::int64_t b = first(range); b <= last; b += 4, out += kFourTables) {
-        const std::int64_t count = last + 1 - b;
-        const Floats scale = row.four_scales(b, count);
-        const Floats zero = w.zero_kind == CodeZero::kNone ? Simd::zero() : row.four_zeros(b, count);
-        Floats v[4];
-        TORCHAO_CPP_UNROLL
-        for (int i = 0; i < 4; ++i) v[i] = value(codes[i], scale, zero);
-        const Pairs v01 = to_pairs(v[0], v[1]);
-        const Pairs v23 = to_pairs(v[2], v[3]);
-        _mm512_store_si512(out, _mm512_permutex2var_epi8(v01, lower, v23));
-        _mm512_store_si512(out + 64, _mm512_permutex2var_epi8(v01, upper, v23));
-      }
-    };
-    if (w.zero_kind == CodeZero::kFloat) {
-      fill([](Floats code, Floats scale, Floats zero)
-               __attribute__((always_inline)) { return Simd::add(Simd::mul(code, scale), zero); });
+  [[gnu::noinline]] static Scales prepare(const CodeRows& w, std::int64_t n, const PairRange& range,
+                                          std::byte* tables) {
+    if (w.zero_kind == CodeZero::kNone) {
+      fill(w, n, range, tables, [](Floats code, Floats scale, Floats) __attribute__((always_inline)) {
+        return Simd::mul(code, scale);
+      });
+    } else if (w.scale_form == ScaleForm::kBFloat16) {
+      // Products of a code or an integral zero point with a scale are exact.
+      const bool is_int = w.zero_kind == CodeZero::kInt;
+      fill(w, n, range, tables,
+           [](Floats code, Floats scale, Floats shift)
+               __attribute__((always_inline)) { return Simd::fma(code, scale, shift); },
+           [&](Floats scale, Floats zero) __attribute__((always_inline)) {
+             return is_int ? Simd::sub(Simd::zero(), Simd::mul(zero, scale)) : zero;
+           });
+    } else if (w.zero_kind == CodeZero::kFloat) {
+      fill(w, n, range, tables,
+           [](Floats code, Floats scale, Floats zero) __attribute__((always_inline)) {
+             return Simd::add(Simd::mul(code, scale), zero);
+           });
     } else {
-      fill([](Floats code, Floats scale, Floats zero)
-               __attribute__((always_inline)) { return Simd::mul(Simd::sub(code, zero), scale); });
+      fill(w, n, range, tables,
+           [](Floats code, Floats scale, Floats zero) __attribute__((always_inline)) {
+             return Simd::mul(Simd::sub(code, zero), scale);
+           });
     }
     return tables;
   }
@@ -192,8 +171,9 @@ struct SmallFieldPairs {
     // Of column 0, where the tables of all blocks in use are one after the other.
     constexpr int kColumnShift = kGroups == 4 ? 6 : 7;
     const std::byte* const row_tables = scales - (first(range) >> 2) * kFourTables;
-    for_field_steps(range.begin, end, [&]<int kJ>(std::int64_t k, std::int64_t at)
-                                          __attribute__((always_inline)) {
+    for_field_steps<kBits>(range.begin, end, [&]<int kJ, bool kIsWhole>(std::int64_t k,
+                                                                        std::int64_t at)
+                                                 __attribute__((always_inline)) {
       Pairs index = fields.template codes<kJ, Sink>(k, ahead);
       if constexpr (kGroups == 1) {
         if (left == 0) {
@@ -209,11 +189,46 @@ struct SmallFieldPairs {
       }
       Pairs v0, v1;
       table.template look_up<false>(index, v0, v1);
-      hand_over<true>(sink, at, end, v0, v1);
+      if constexpr (kIsWhole) {
+        sink.step(at, v0, v1);
+      } else {
+        hand_over<kOrder>(sink, at, end, v0, v1);
+      }
     });
   }
 
  private:
+  struct Unchanged {
+    TORCHAO_CPP_ALWAYS_INLINE Floats operator()(Floats, Floats zero) const { return zero; }
+  };
+
+  // value(code, scale, shift(scale, zero)) for all codes of all blocks.
+  template <typename Value, typename Shift = Unchanged>
+  TORCHAO_CPP_ALWAYS_INLINE static void fill(const CodeRows& w, std::int64_t n,
+                                             const PairRange& range, std::byte* out,
+                                             const Value& value, const Shift& shift = {}) {
+    const PairScales row(w, n);
+    // Lanes of four codes, for each of four blocks.
+    Floats codes[4];
+    TORCHAO_CPP_UNROLL
+    for (int i = 0; i < 4; ++i)
+      codes[i] = _mm512_broadcast_f32x4(_mm_loadu_ps(w.code_values + 4 * i));
+    const Pairs lower = _mm512_load_si512(kTableBytes.data());
+    const Pairs upper = _mm512_add_epi8(lower, _mm512_set1_epi8(1));
+    const std::int64_t last = smaller(range.last_block, range.row_last);
+    for (std::int64_t b = first(range); b <= last; b += 4, out += kFourTables) {
+      const Floats scale = row.template group_scales<4>(b);
+      const Floats moved = shift(scale, row.template group_zeros<4>(b));
+      Floats v[4];
+      TORCHAO_CPP_UNROLL
+      for (int i = 0; i < 4; ++i) v[i] = value(codes[i], scale, moved);
+      const Pairs v01 = to_pairs(v[0], v[1]);
+      const Pairs v23 = to_pairs(v[2], v[3]);
+      _mm512_store_si512(out, _mm512_permutex2var_epi8(v01, lower, v23));
+      _mm512_store_si512(out + 64, _mm512_permutex2var_epi8(v01, upper, v23));
+    }
+  }
+
   // The table of one block, repeated.
   TORCHAO_CPP_ALWAYS_INLINE static void load_table(const std::byte* tables, std::int64_t block,
                                                    PairTable<1>& table) {
@@ -245,32 +260,64 @@ inline std::int64_t pair_table_bytes(const CodeRows& w) {
   return rounded_up(w.is_scaled ? w.blocks_per_row : 1, 4) * 32;
 }
 
-/// Packed fields that are converted: 5 to 7 bits in blocks of less than 64 columns.
-template <int kBits>
+/// Packed fields of 5 to 7 bits, integers: converted. kGroups blocks in 64 columns: 1, 2 or 4.
+template <int kBits, int kGroups>
 struct ConvertedFieldPairs : StoredScales {
-  static constexpr bool kIsInterleaved = false;
+  static constexpr PairOrder kOrder = PairOrder::kQuads;
 
   template <typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
                                              std::int64_t n, const PairRange& range,
                                              std::int64_t ahead, Sink& sink) {
     const FieldBytes<kBits> fields(w, n);
-    const Floats offset = Simd::set1(w.code_offset);
-    for_field_steps(range.begin, range.end, [&]<int kJ>(std::int64_t k, std::int64_t at)
-                                    __attribute__((always_inline)) {
-      const Pairs index = _mm512_and_si512(fields.template codes<kJ, Sink>(k, ahead),
-                                           _mm512_set1_epi8((1 << kBits) - 1));
-      alignas(64) std::byte bytes[kPairColumns];
-      _mm512_store_si512(bytes, index);
-      Floats v[4];
-      TORCHAO_CPP_UNROLL
-      for (int i = 0; i < 4; ++i) {
-        const std::int64_t block =
-            smaller((at + i * kLanes) / range.block_columns, range.row_last);
-        v[i] = BlockScaling(w, scales, block)
-                   .apply(Simd::sub(load_codes<CodeForm::kInt8>(bytes + i * kLanes), offset));
+    const std::int64_t end = range.end, block_steps = range.block_steps();
+    const bool is_zero_float = w.zero_kind == CodeZero::kFloat;
+    // 2^23 + code is the code behind these bits.
+    const Pairs magic = _mm512_set1_epi16(0x4B00);
+    const Floats offset = Simd::set1(8388608.0f + w.code_offset);
+    std::int64_t block = range.first_block;
+    std::int64_t left = 0;
+    Floats scale{}, subtrahend{}, addend{};
+    const auto next_block = [&](std::int64_t b) __attribute__((always_inline)) {
+      scale = scales.template group_scales<kGroups>(b);
+      const Floats zero = scales.template group_zeros<kGroups>(b);
+      // Integers below 2^24: exact.
+      subtrahend = is_zero_float ? offset : Simd::add(offset, zero);
+      addend = is_zero_float ? zero : Simd::zero();
+    };
+    if constexpr (kGroups == 1) {
+      left = range.steps_left;
+      next_block(block++);
+    }
+    for_field_steps<kBits>(range.begin, end, [&]<int kJ, bool kIsWhole>(std::int64_t k,
+                                                                        std::int64_t at)
+                                                 __attribute__((always_inline)) {
+      if constexpr (kGroups == 1) {
+        if (left == 0) {
+          next_block(block++);
+          left = block_steps;
+        }
+        --left;
+      } else {
+        next_block(at / (kPairColumns / kGroups));
       }
-      hand_over<false>(sink, at, range.end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
+      const Pairs codes = _mm512_and_si512(fields.template codes<kJ, Sink>(k, ahead),
+                                           _mm512_set1_epi8((1 << kBits) - 1));
+      const Pairs low = _mm512_unpacklo_epi8(codes, _mm512_setzero_si512());
+      const Pairs high = _mm512_unpackhi_epi8(codes, _mm512_setzero_si512());
+      const auto value = [&](Pairs words) __attribute__((always_inline)) {
+        const Floats v = Simd::mul(Simd::sub(_mm512_castsi512_ps(words), subtrahend), scale);
+        return is_zero_float ? Simd::add(v, addend) : v;
+      };
+      const Pairs v0 = to_pairs(value(_mm512_unpacklo_epi16(low, magic)),
+                                value(_mm512_unpackhi_epi16(low, magic)));
+      const Pairs v1 = to_pairs(value(_mm512_unpacklo_epi16(high, magic)),
+                                value(_mm512_unpackhi_epi16(high, magic)));
+      if constexpr (kIsWhole) {
+        sink.step(at, v0, v1);
+      } else {
+        hand_over<kOrder>(sink, at, end, v0, v1);
+      }
     });
   }
 };

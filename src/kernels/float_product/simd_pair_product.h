@@ -60,7 +60,7 @@ template <typename Codes, int kM>
 [[gnu::noinline]] void dot_pairs(const CodeRows& w, std::int64_t n0, std::int64_t count,
                                  const std::byte* x, std::int64_t m, float* scratch, float* sums) {
   // The same columns of a later row, or what follows in memory.
-  std::int64_t ahead = kM == 1 ? 1024 : kPairsAhead;
+  std::int64_t ahead = kPairsAhead;
   if (w.columns > kPairDotColumns<kM>) {
     const std::int64_t bytes = w.row_bytes * kPairDotColumns<kM> / w.columns;
     ahead = (ahead + bytes - 1) / bytes * w.row_bytes;
@@ -91,7 +91,7 @@ std::int64_t pair_dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
 
 void pack_pair_dot_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
                      void* packed) noexcept {
-  const bool interleaved = is_interleaved(w);
+  const PairOrder order = pair_order(w);
   const auto* from = static_cast<const std::byte*>(x);
   auto* const to = static_cast<std::byte*>(packed);
   const std::int64_t bytes = form == CodeForm::kBFloat16 ? 2 : 4;
@@ -103,9 +103,9 @@ void pack_pair_dot_x(const CodeRows& w, const void* x, CodeForm form, std::int64
       Pairs v0 = _mm512_setzero_si512(), v1 = v0;
       if (r >= m) {
       } else if (form == CodeForm::kBFloat16) {
-        load_x<CodeForm::kBFloat16>(at, w.columns - k, interleaved, v0, v1);
+        load_x<CodeForm::kBFloat16>(at, w.columns - k, order, v0, v1);
       } else {
-        load_x<CodeForm::kFloat32>(at, w.columns - k, interleaved, v0, v1);
+        load_x<CodeForm::kFloat32>(at, w.columns - k, order, v0, v1);
       }
       _mm512_storeu_si512(out, v0);
       _mm512_storeu_si512(out + 64, v1);
