@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Compiled for AVX-512 with BF16 and VBMI: operands that are values of bfloat16, sums in float32. Few
-// rows of x: dot products, the weight taken apart on the way. Many: simd_gemm.h with pairs as words.
+// Compiled for AVX-512 with BF16 and VBMI: operands that are values of bfloat16, sums in float32.
+// Few rows of x: dot products, the weight taken apart on the way. Many: simd_gemm.h with pairs as
+// words.
 #include "kernels/simd/simd_avx512.h"
 
 #include "kernels/float_product/simd_gemm.h"
@@ -26,9 +27,8 @@ std::int64_t dot_scratch(const CodeRows& w) noexcept { return pair_row_floats(w)
 void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* x, std::int64_t m,
          float* scratch, float* sums) noexcept {
   const auto* from = static_cast<const std::byte*>(x);
-  with_pair_codes(w, [&]<typename Codes>() {
-    dot_few_rows<Codes>(w, n0, count, from, m, scratch, sums);
-  });
+  with_pair_codes(
+      w, [&]<typename Codes>() { dot_few_rows<Codes>(w, n0, count, from, m, scratch, sums); });
 }
 
 std::int64_t pairs_along(std::int64_t columns) { return rounded_up(columns, kPairColumns) / 2; }
@@ -45,8 +45,8 @@ void pack_panel(const CodeRows& w, const std::byte* x, std::int64_t m, std::int6
     const std::int64_t m0 = panel * kPanel + half * kLanes;
     for (std::int64_t k = 0; k < w.columns; k += kPairColumns) {
       Floats v[2][16];
-      transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k,
-                         order, v[0], v[1]);
+      transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k, order,
+                         v[0], v[1]);
       float* to = out + k / 2 * kPanel + half * kLanes;
       for (int i = 0; i < 32; ++i) Simd::store(to + i * kPanel, v[i / 16][i % 16]);
     }
@@ -101,22 +101,21 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
       });
 }
 
-constexpr FloatProduct kPairProduct{
-    .lanes = kFieldLanes,
-    .lane_bytes = 1,
-    .takes_bfloat16 = true,
-    .dot_rows = kFewRows,
-    .gemm_rows = kGemmBlock,
-    .dot_scratch = dot_scratch,
-    .gemm_scratch = gemm_scratch,
-    .dot_x_bytes = pair_dot_x_bytes,
-    .pack_dot_x = pack_pair_dot_x,
-    .dot = dot,
-    .packed_x_bytes = packed_x_bytes,
-    .x_panels = x_panels,
-    .pack_x = pack_x,
-    .gemm = gemm,
-    .finish = finish_sums};
+constexpr FloatProduct kPairProduct{.lanes = kFieldLanes,
+                                    .lane_bytes = 1,
+                                    .takes_bfloat16 = true,
+                                    .dot_rows = kFewRows,
+                                    .gemm_rows = kGemmBlock,
+                                    .dot_scratch = dot_scratch,
+                                    .gemm_scratch = gemm_scratch,
+                                    .dot_x_bytes = pair_dot_x_bytes,
+                                    .pack_dot_x = pack_pair_dot_x,
+                                    .dot = dot,
+                                    .packed_x_bytes = packed_x_bytes,
+                                    .x_panels = x_panels,
+                                    .pack_x = pack_x,
+                                    .gemm = gemm,
+                                    .finish = finish_sums};
 
 }  // namespace
 

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// Rows of whole-byte codes as vectors of bfloat16, for files compiled for AVX-512 with BF16 and VBMI, after
-// simd_avx512.h. 64 columns are two vectors. Everything is in the including file's unnamed namespace.
+// Rows of whole-byte codes as vectors of bfloat16, for files compiled for AVX-512 with BF16 and
+// VBMI, after simd_avx512.h. 64 columns are two vectors. Everything is in the including file's
+// unnamed namespace.
 //
 // Codes of up to 7 bits and a sign are looked up: a table has the upper and the lower bytes of the
-// values, scaled and rounded, and both are put side by side by unpacking, which leaves the columns in
-// another order:
+// values, scaled and rounded, and both are put side by side by unpacking, which leaves the columns
+// in another order:
 //
 //   kBytes    vector 0: columns 0..7, 16..23, 32..39, 48..55
 //             vector 1: 8..15, 24..31, 40..47, 56..63
@@ -16,8 +17,8 @@
 //   kQuads    vector 0: columns 0..3, 16..19, 32..35, 48..51, 4..7, 20..23, 36..39, 52..55
 //             vector 1: 8..11, 24..27, 40..43, 56..59, 12..15, 28..31, 44..47, 60..63
 //
-// Readers say which it is (kOrder), and x is brought into that order too. Subnormal bfloat16 values count
-// as 0, as these instructions have it.
+// Readers say which it is (kOrder), and x is brought into that order too. Subnormal bfloat16 values
+// count as 0, as these instructions have it.
 
 #include <cstring>
 
@@ -57,8 +58,8 @@ TORCHAO_CPP_ALWAYS_INLINE void reorder(PairOrder order, Pairs& v0, Pairs& v1) {
   v0 = v;
 }
 
-/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0. Sink::prefetch(p) asks
-/// for what is read later.
+/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0.
+/// Sink::prefetch(p) asks for what is read later.
 template <PairOrder kOrder, typename Sink>
 TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_t end, Pairs v0,
                                          Pairs v1) {
@@ -73,12 +74,13 @@ TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_
   sink.step(k, v0, v1);
 }
 
-/// Scales and zero points of one weight row, as they are stored: widened in scratch memory, they would be
-/// loaded before their store is through.
+/// Scales and zero points of one weight row, as they are stored: widened in scratch memory, they
+/// would be loaded before their store is through.
 class PairScales {
  public:
   PairScales(const CodeRows& w, std::int64_t n)
-      : w_(&w), first_(!w.is_scaled ? 0 : (w.block_rows == 1 ? n : n / w.block_rows) * w.blocks_per_row) {}
+      : w_(&w),
+        first_(!w.is_scaled ? 0 : (w.block_rows == 1 ? n : n / w.block_rows) * w.blocks_per_row) {}
 
   TORCHAO_CPP_ALWAYS_INLINE Floats scale(std::int64_t block) const {
     if (!w_->is_scaled) return Simd::set1(1.0f);
@@ -88,15 +90,17 @@ class PairScales {
   TORCHAO_CPP_ALWAYS_INLINE Floats zero(std::int64_t block) const {
     return w_->zero_kind == CodeZero::kNone ? Simd::zero() : load(w_->zero, block);
   }
-  /// Of kGroups blocks from `block` on, each in its 16 / kGroups lanes; past the end of the row the last.
+  /// Of kGroups blocks from `block` on, each in its 16 / kGroups lanes; past the end of the row the
+  /// last.
   template <int kGroups>
   TORCHAO_CPP_ALWAYS_INLINE Floats group_scales(std::int64_t block) const {
     if constexpr (kGroups == 1) return scale(block);
     const std::int64_t last = w_->blocks_per_row - 1;
     if (block + kGroups - 1 <= last && w_->scale_form != ScaleForm::kByte)
       return load_groups<kGroups>(w_->scale, block);
-    return each_group<kGroups>(
-        [&](int i) __attribute__((always_inline)) { return scale(smaller(block + i, last)); });
+    return each_group<kGroups>([&](int i) __attribute__((always_inline)) {
+      return scale(smaller(block + i, last));
+    });
   }
   template <int kGroups>
   TORCHAO_CPP_ALWAYS_INLINE Floats group_zeros(std::int64_t block) const {
@@ -104,8 +108,9 @@ class PairScales {
     if constexpr (kGroups == 1) return zero(block);
     const std::int64_t last = w_->blocks_per_row - 1;
     if (block + kGroups - 1 <= last) return load_groups<kGroups>(w_->zero, block);
-    return each_group<kGroups>(
-        [&](int i) __attribute__((always_inline)) { return zero(smaller(block + i, last)); });
+    return each_group<kGroups>([&](int i) __attribute__((always_inline)) {
+      return zero(smaller(block + i, last));
+    });
   }
   /// Asks for those of blocks first .. last.
   TORCHAO_CPP_ALWAYS_INLINE void prefetch(std::int64_t first, std::int64_t last) const {
@@ -125,15 +130,16 @@ class PairScales {
     Floats out = value(0);
     TORCHAO_CPP_UNROLL
     for (int i = 1; i < kGroups; ++i)
-      out = _mm512_mask_mov_ps(out, static_cast<__mmask16>(0xFFFFu << (i * 16 / kGroups)), value(i));
+      out =
+          _mm512_mask_mov_ps(out, static_cast<__mmask16>(0xFFFFu << (i * 16 / kGroups)), value(i));
     return out;
   }
   // In memory; four lanes to a block of four, eight to one of two.
   template <int kGroups>
   TORCHAO_CPP_ALWAYS_INLINE Floats load_groups(const void* values, std::int64_t block) const {
-    const __m512i lanes =
-        kGroups == 4 ? _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)
-                     : _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
+    const __m512i lanes = kGroups == 4
+                              ? _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)
+                              : _mm512_setr_epi32(0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 1, 1, 1, 1, 1, 1);
     if (w_->scale_form == ScaleForm::kFloat32) {
       const auto* from = static_cast<const float*>(values) + first_ + block;
       const __m128 some = _mm_maskz_loadu_ps(static_cast<__mmask8>((1 << kGroups) - 1), from);
@@ -193,8 +199,11 @@ struct PairRange {
         steps_left(block_columns / kPairColumns - begin % block_columns / kPairColumns) {}
 
   /// Steps of a block, for blocks of whole steps.
-  TORCHAO_CPP_ALWAYS_INLINE std::int64_t block_steps() const { return block_columns / kPairColumns; }
-  /// The block of column k for kGroups > 1 blocks in 64 columns; past the end of the row the last one.
+  TORCHAO_CPP_ALWAYS_INLINE std::int64_t block_steps() const {
+    return block_columns / kPairColumns;
+  }
+  /// The block of column k for kGroups > 1 blocks in 64 columns; past the end of the row the last
+  /// one.
   template <int kGroups>
   TORCHAO_CPP_ALWAYS_INLINE std::int64_t small_block(std::int64_t k) const {
     return smaller(k / (kPairColumns / kGroups), row_last);
@@ -297,8 +306,8 @@ TORCHAO_CPP_ALWAYS_INLINE Pairs load_bytes(const std::byte* from, std::int64_t c
                                : _mm512_maskz_loadu_epi8(first_columns(count), from);
 }
 
-/// Codes of one byte that are converted: (code - zero) * scale. kGroups blocks in 64 columns: 1 (blocks
-/// of whole steps), 2 or 4; 0 where nothing is scaled.
+/// Codes of one byte that are converted: (code - zero) * scale. kGroups blocks in 64 columns: 1
+/// (blocks of whole steps), 2 or 4; 0 where nothing is scaled.
 template <CodeForm kForm, int kGroups>
 struct ConvertedPairs : StoredScales {
   static constexpr PairOrder kOrder = PairOrder::kNatural;
@@ -346,7 +355,8 @@ struct ConvertedPairs : StoredScales {
   }
 };
 
-/// Codes of one byte that are looked up: kVectors = 2 and a sign, or 1 and none. Blocks of whole steps.
+/// Codes of one byte that are looked up: kVectors = 2 and a sign, or 1 and none. Blocks of whole
+/// steps.
 template <int kVectors>
 struct TabledPairs : StoredScales {
   static constexpr PairOrder kOrder = PairOrder::kBytes;

@@ -41,8 +41,8 @@ void with_fields(const CodeRows& w, const F& fn) {
   }
 }
 
-/// Calls fn.template operator()<Codes>() with the class that reads `w`, whose values are bfloat16 or
-/// are rounded to it.
+/// Calls fn.template operator()<Codes>() with the class that reads `w`, whose values are bfloat16
+/// or are rounded to it.
 template <typename F>
 void with_pair_codes(const CodeRows& w, const F& fn) {
   using Form = CodeForm;
@@ -130,17 +130,17 @@ TORCHAO_CPP_ALWAYS_INLINE void transpose_x(const std::byte* x, std::int64_t rows
 /// Floats that for_pair_rows() needs as scratch.
 inline std::int64_t pair_row_floats(const CodeRows& w) { return 2 * pair_table_bytes(w) / 4; }
 
-/// How many bytes before its use a weight is asked for where whatever else is read takes places in the
-/// queues that the hardware would have run ahead in.
+/// How many bytes before its use a weight is asked for where whatever else is read takes places in
+/// the queues that the hardware would have run ahead in.
 constexpr std::int64_t kPairsAhead = 8192;
 
-/// Calls fn(i, scales) for rows row(0) .. row(count - 1) and a range of columns, scales as Codes::read()
-/// takes them. Those of the next row are made before a row is read, so that its tables have left the
-/// store buffer by then.
+/// Calls fn(i, scales) for rows row(0) .. row(count - 1) and a range of columns, scales as
+/// Codes::read() takes them. Those of the next row are made before a row is read, so that its
+/// tables have left the store buffer by then.
 template <typename Codes, typename Row, typename F>
 TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t count,
-                                             const PairRange& range, float* scratch,
-                                             const Row& row, const F& fn) {
+                                             const PairRange& range, float* scratch, const Row& row,
+                                             const F& fn) {
   auto* tables = reinterpret_cast<std::byte*>(scratch);
   // Scales and zero points as far ahead as the codes.
   const bool has_groups = w.is_scaled && w.blocks_per_row > 1;

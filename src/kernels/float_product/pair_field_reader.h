@@ -20,13 +20,14 @@ class FieldBytes {
     plane1_ = plane2_ + ((kBits & 2) != 0 ? bytes(w.columns, 2) : 0);
   }
 
-  /// The codes of columns k + 64 * kJ .. in the low bits of bytes, k a multiple of what kFieldSteps<kBits>
-  /// cover; garbage above.
+  /// The codes of columns k + 64 * kJ .. in the low bits of bytes, k a multiple of what
+  /// kFieldSteps<kBits> cover; garbage above.
   template <int kJ, typename Sink>
   TORCHAO_CPP_ALWAYS_INLINE Pairs codes(std::int64_t k, std::int64_t ahead) const {
     Pairs out{};
     if constexpr ((kBits & 4) != 0)
-      out = _mm512_srli_epi32(load<kJ % 2 == 0, Sink>(plane4_ + (k >> 1) + kJ / 2 * 64, ahead), kJ % 2 * 4);
+      out = _mm512_srli_epi32(load<kJ % 2 == 0, Sink>(plane4_ + (k >> 1) + kJ / 2 * 64, ahead),
+                              kJ % 2 * 4);
     if constexpr ((kBits & 2) != 0) {
       const Pairs two = load<kJ % 4 == 0, Sink>(plane2_ + (k >> 2) + kJ / 4 * 64, ahead);
       constexpr int kAt = kBits & 4;
@@ -70,11 +71,14 @@ class FieldBytes {
 
 /// Steps of 64 columns after which the fields of all planes lie as before.
 template <int kBits>
-constexpr int kFieldSteps = (kBits & 1) != 0 ? 8 : (kBits & 2) != 0 ? 4 : 2;
+constexpr int kFieldSteps = (kBits & 1) != 0   ? 8
+                            : (kBits & 2) != 0 ? 4
+                                               : 2;
 
-/// Calls step<J, is whole>(k, k + 64 * J) for every 64 columns of begin .. end, k a multiple of what
-/// kFieldSteps cover; J tells where their fields lie. begin is a multiple of 64, and of more where
-/// for_field_steps() is called. Everything is inlined: what `step` refers to stays in registers.
+/// Calls step<J, is whole>(k, k + 64 * J) for every 64 columns of begin .. end, k a multiple of
+/// what kFieldSteps cover; J tells where their fields lie. begin is a multiple of 64, and of more
+/// where for_field_steps() is called. Everything is inlined: what `step` refers to stays in
+/// registers.
 template <int kSteps, bool kIsWhole, int kJ = 0, typename Step>
 TORCHAO_CPP_ALWAYS_INLINE void field_steps(std::int64_t k, std::int64_t begin, std::int64_t end,
                                            const Step& step) {
@@ -85,8 +89,8 @@ TORCHAO_CPP_ALWAYS_INLINE void field_steps(std::int64_t k, std::int64_t begin, s
   if (kIsWhole || at >= begin) step.template operator()<kJ, kIsWhole>(k, at);
   if constexpr (kJ + 1 < kSteps) field_steps<kSteps, kIsWhole, kJ + 1>(k, begin, end, step);
 }
-/// Even kBits: begin is a multiple of 256, and only the last columns of a row are looked at twice. Odd
-/// ones would need twice as much code.
+/// Even kBits: begin is a multiple of 256, and only the last columns of a row are looked at twice.
+/// Odd ones would need twice as much code.
 template <int kBits, typename Step>
 TORCHAO_CPP_ALWAYS_INLINE void for_field_steps(std::int64_t begin, std::int64_t end,
                                                const Step& step) {
@@ -101,9 +105,10 @@ TORCHAO_CPP_ALWAYS_INLINE void for_field_steps(std::int64_t begin, std::int64_t 
   }
 }
 
-/// Packed fields of at most 4 bits. Each block has a table of 16 entries, made beforehand for all blocks
-/// of the range: [four blocks][lower 16 bytes], [four blocks][upper 16 bytes]. kGroups blocks in 64
-/// columns: 1 (blocks of whole steps), 2 or 4; more than one are looked up in one table of 64 entries.
+/// Packed fields of at most 4 bits. Each block has a table of 16 entries, made beforehand for all
+/// blocks of the range: [four blocks][lower 16 bytes], [four blocks][upper 16 bytes]. kGroups
+/// blocks in 64 columns: 1 (blocks of whole steps), 2 or 4; more than one are looked up in one
+/// table of 64 entries.
 template <int kBits, int kGroups>
 struct SmallFieldPairs {
   static constexpr PairOrder kOrder = PairOrder::kBytes;
@@ -128,28 +133,30 @@ struct SmallFieldPairs {
   [[gnu::noinline]] static Scales prepare(const CodeRows& w, std::int64_t n, const PairRange& range,
                                           std::byte* tables) {
     if (w.zero_kind == CodeZero::kNone) {
-      fill(w, n, range, tables, [](Floats code, Floats scale, Floats) __attribute__((always_inline)) {
-        return Simd::mul(code, scale);
-      });
+      fill(
+          w, n, range, tables,
+          [](Floats code, Floats scale, Floats)
+              __attribute__((always_inline)) { return Simd::mul(code, scale); });
     } else if (w.scale_form == ScaleForm::kBFloat16) {
       // Products of a code or an integral zero point with a scale are exact.
       const bool is_int = w.zero_kind == CodeZero::kInt;
-      fill(w, n, range, tables,
-           [](Floats code, Floats scale, Floats shift)
-               __attribute__((always_inline)) { return Simd::fma(code, scale, shift); },
-           [&](Floats scale, Floats zero) __attribute__((always_inline)) {
-             return is_int ? Simd::sub(Simd::zero(), Simd::mul(zero, scale)) : zero;
-           });
+      fill(
+          w, n, range, tables,
+          [](Floats code, Floats scale, Floats shift)
+              __attribute__((always_inline)) { return Simd::fma(code, scale, shift); },
+          [&](Floats scale, Floats zero) __attribute__((always_inline)) {
+            return is_int ? Simd::sub(Simd::zero(), Simd::mul(zero, scale)) : zero;
+          });
     } else if (w.zero_kind == CodeZero::kFloat) {
-      fill(w, n, range, tables,
-           [](Floats code, Floats scale, Floats zero) __attribute__((always_inline)) {
-             return Simd::add(Simd::mul(code, scale), zero);
-           });
+      fill(
+          w, n, range, tables,
+          [](Floats code, Floats scale, Floats zero)
+              __attribute__((always_inline)) { return Simd::add(Simd::mul(code, scale), zero); });
     } else {
-      fill(w, n, range, tables,
-           [](Floats code, Floats scale, Floats zero) __attribute__((always_inline)) {
-             return Simd::mul(Simd::sub(code, zero), scale);
-           });
+      fill(
+          w, n, range, tables,
+          [](Floats code, Floats scale, Floats zero)
+              __attribute__((always_inline)) { return Simd::mul(Simd::sub(code, zero), scale); });
     }
     return tables;
   }
@@ -171,30 +178,30 @@ struct SmallFieldPairs {
     // Of column 0, where the tables of all blocks in use are one after the other.
     constexpr int kColumnShift = kGroups == 4 ? 6 : 7;
     const std::byte* const row_tables = scales - (first(range) >> 2) * kFourTables;
-    for_field_steps<kBits>(range.begin, end, [&]<int kJ, bool kIsWhole>(std::int64_t k,
-                                                                        std::int64_t at)
-                                                 __attribute__((always_inline)) {
-      Pairs index = fields.template codes<kJ, Sink>(k, ahead);
-      if constexpr (kGroups == 1) {
-        if (left == 0) {
-          load_table(scales, block++, table);
-          left = block_steps;
-        }
-        --left;
-      } else {
-        const std::byte* from = row_tables + (at >> kColumnShift) * kFourTables;
-        table.low[0] = _mm512_load_si512(from);
-        table.high[0] = _mm512_load_si512(from + 64);
-        index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), index, group_bits<kJ>(), 0xCA);
-      }
-      Pairs v0, v1;
-      table.template look_up<false>(index, v0, v1);
-      if constexpr (kIsWhole) {
-        sink.step(at, v0, v1);
-      } else {
-        hand_over<kOrder>(sink, at, end, v0, v1);
-      }
-    });
+    for_field_steps<kBits>(
+        range.begin, end,
+        [&]<int kJ, bool kIsWhole>(std::int64_t k, std::int64_t at) __attribute__((always_inline)) {
+          Pairs index = fields.template codes<kJ, Sink>(k, ahead);
+          if constexpr (kGroups == 1) {
+            if (left == 0) {
+              load_table(scales, block++, table);
+              left = block_steps;
+            }
+            --left;
+          } else {
+            const std::byte* from = row_tables + (at >> kColumnShift) * kFourTables;
+            table.low[0] = _mm512_load_si512(from);
+            table.high[0] = _mm512_load_si512(from + 64);
+            index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), index, group_bits<kJ>(), 0xCA);
+          }
+          Pairs v0, v1;
+          table.template look_up<false>(index, v0, v1);
+          if constexpr (kIsWhole) {
+            sink.step(at, v0, v1);
+          } else {
+            hand_over<kOrder>(sink, at, end, v0, v1);
+          }
+        });
   }
 
  private:
@@ -289,36 +296,36 @@ struct ConvertedFieldPairs : StoredScales {
       left = range.steps_left;
       next_block(block++);
     }
-    for_field_steps<kBits>(range.begin, end, [&]<int kJ, bool kIsWhole>(std::int64_t k,
-                                                                        std::int64_t at)
-                                                 __attribute__((always_inline)) {
-      if constexpr (kGroups == 1) {
-        if (left == 0) {
-          next_block(block++);
-          left = block_steps;
-        }
-        --left;
-      } else {
-        next_block(at / (kPairColumns / kGroups));
-      }
-      const Pairs codes = _mm512_and_si512(fields.template codes<kJ, Sink>(k, ahead),
-                                           _mm512_set1_epi8((1 << kBits) - 1));
-      const Pairs low = _mm512_unpacklo_epi8(codes, _mm512_setzero_si512());
-      const Pairs high = _mm512_unpackhi_epi8(codes, _mm512_setzero_si512());
-      const auto value = [&](Pairs words) __attribute__((always_inline)) {
-        const Floats v = Simd::mul(Simd::sub(_mm512_castsi512_ps(words), subtrahend), scale);
-        return is_zero_float ? Simd::add(v, addend) : v;
-      };
-      const Pairs v0 = to_pairs(value(_mm512_unpacklo_epi16(low, magic)),
-                                value(_mm512_unpackhi_epi16(low, magic)));
-      const Pairs v1 = to_pairs(value(_mm512_unpacklo_epi16(high, magic)),
-                                value(_mm512_unpackhi_epi16(high, magic)));
-      if constexpr (kIsWhole) {
-        sink.step(at, v0, v1);
-      } else {
-        hand_over<kOrder>(sink, at, end, v0, v1);
-      }
-    });
+    for_field_steps<kBits>(
+        range.begin, end,
+        [&]<int kJ, bool kIsWhole>(std::int64_t k, std::int64_t at) __attribute__((always_inline)) {
+          if constexpr (kGroups == 1) {
+            if (left == 0) {
+              next_block(block++);
+              left = block_steps;
+            }
+            --left;
+          } else {
+            next_block(at / (kPairColumns / kGroups));
+          }
+          const Pairs codes = _mm512_and_si512(fields.template codes<kJ, Sink>(k, ahead),
+                                               _mm512_set1_epi8((1 << kBits) - 1));
+          const Pairs low = _mm512_unpacklo_epi8(codes, _mm512_setzero_si512());
+          const Pairs high = _mm512_unpackhi_epi8(codes, _mm512_setzero_si512());
+          const auto value = [&](Pairs words) __attribute__((always_inline)) {
+            const Floats v = Simd::mul(Simd::sub(_mm512_castsi512_ps(words), subtrahend), scale);
+            return is_zero_float ? Simd::add(v, addend) : v;
+          };
+          const Pairs v0 = to_pairs(value(_mm512_unpacklo_epi16(low, magic)),
+                                    value(_mm512_unpackhi_epi16(low, magic)));
+          const Pairs v1 = to_pairs(value(_mm512_unpacklo_epi16(high, magic)),
+                                    value(_mm512_unpackhi_epi16(high, magic)));
+          if constexpr (kIsWhole) {
+            sink.step(at, v0, v1);
+          } else {
+            hand_over<kOrder>(sink, at, end, v0, v1);
+          }
+        });
   }
 };
 

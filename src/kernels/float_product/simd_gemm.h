@@ -2,9 +2,9 @@
 #pragma once
 
 // gemm() of a FloatProduct, for the instruction set of the Simd included before: sums of kTileRows
-// weight rows and two vectors of x rows at a time. Both sides are words of 32 bits along K: a float32
-// or a pair of bfloat16. x lies with its rows side by side, [panel][words][kPanel], so that a weight
-// row needs no transposing: each of its words is broadcast.
+// weight rows and two vectors of x rows at a time. Both sides are words of 32 bits along K: a
+// float32 or a pair of bfloat16. x lies with its rows side by side, [panel][words][kPanel], so that
+// a weight row needs no transposing: each of its words is broadcast.
 
 #include "kernels/float_product/code_rows.h"
 #include "kernels/simd/simd_transpose.h"
@@ -16,7 +16,8 @@ constexpr int kTileRows = Simd::kGemmRows;
 constexpr std::int64_t kGemmBlock = 4 * kTileRows;
 // Words at a time: kGemmBlock rows of them are 96 KiB and a panel of x 64 KiB.
 constexpr std::int64_t kGemmWords = 512;
-// From one of these rows to the next: a line more, so that neighbours lie in different sets of a cache.
+// From one of these rows to the next: a line more, so that neighbours lie in different sets of a
+// cache.
 constexpr std::int64_t kGemmStride = kGemmWords + 16;
 constexpr std::int64_t kPanel = 2 * Simd::kLanes;
 
@@ -30,18 +31,17 @@ std::int64_t panel_floats(std::int64_t m, std::int64_t words) { return padded_ro
 std::int64_t block_floats(std::int64_t m) { return kGemmBlock * (kGemmStride + padded_rows(m)); }
 
 // sums [kRows][kPanel] += w [kRows][words] x [words][kPanel]; w's rows are kGemmStride apart.
-// Multiply::add(sum, w, x) adds the products of words. As many sums as there are registers for: fewer
-// would wait for each other.
-template <typename Multiply, int kVectors, int kRows = 2 / kVectors * kTileRows>
+// Multiply::add(sum, w, x) adds the products of words. As many sums as there are registers for:
+// fewer would wait for each other.
+template <typename Multiply, int kVectors, int kRows = 2 / kVectors* kTileRows>
 [[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t words, float* sums,
                             std::int64_t sum_stride) {
   // Unrolled everywhere: an index that varies would keep the sums in memory.
   Simd::Floats acc[kRows][kVectors];
   TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kRows; ++r)
-    TORCHAO_CPP_UNROLL
-    for (int v = 0; v < kVectors; ++v)
-      acc[r][v] = Simd::load(sums + r * sum_stride + v * Simd::kLanes);
+  for (int r = 0; r < kRows; ++r) TORCHAO_CPP_UNROLL
+  for (int v = 0; v < kVectors; ++v)
+    acc[r][v] = Simd::load(sums + r * sum_stride + v * Simd::kLanes);
   for (std::int64_t k = 0; k < words; ++k) {
     Simd::Floats xk[kVectors];
     TORCHAO_CPP_UNROLL
@@ -54,10 +54,9 @@ template <typename Multiply, int kVectors, int kRows = 2 / kVectors * kTileRows>
     }
   }
   TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kRows; ++r)
-    TORCHAO_CPP_UNROLL
-    for (int v = 0; v < kVectors; ++v)
-      Simd::store(sums + r * sum_stride + v * Simd::kLanes, acc[r][v]);
+  for (int r = 0; r < kRows; ++r) TORCHAO_CPP_UNROLL
+  for (int v = 0; v < kVectors; ++v)
+    Simd::store(sums + r * sum_stride + v * Simd::kLanes, acc[r][v]);
 }
 
 /// Words of a few weight rows, to be taken apart.
@@ -72,12 +71,12 @@ struct GemmBlock {
   }
 };
 
-// Up to so many panels of x, a tile's weight rows at a time are taken apart: they stay in the first-level
-// cache and x streams from the second. Of more, a block of x would not stay there.
+// Up to so many panels of x, a tile's weight rows at a time are taken apart: they stay in the
+// first-level cache and x streams from the second. Of more, a block of x would not stay there.
 constexpr std::int64_t kFewPanels = 2;
 
-/// out [m][count] = x [m] times `count` weight rows. take_apart(block, weight) fills the block's words
-/// into the rows of `weight`, kGemmStride apart. scratch: block_floats(m).
+/// out [m][count] = x [m] times `count` weight rows. take_apart(block, weight) fills the block's
+/// words into the rows of `weight`, kGemmStride apart. scratch: block_floats(m).
 template <typename Multiply, typename TakeApart>
 void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, std::int64_t m,
                     float* scratch, float* out, const TakeApart& take_apart) {
@@ -88,7 +87,7 @@ void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, 
   const std::int64_t padded = rounded_up(count, kTileRows);
   for (std::int64_t i = 0; i < padded * stride; i += Simd::kLanes)
     Simd::store(sums + i, Simd::zero());
-  const std::int64_t step = m <= Simd::kLanes     ? 2 * kTileRows
+  const std::int64_t step = m <= Simd::kLanes      ? 2 * kTileRows
                             : panels <= kFewPanels ? kTileRows
                                                    : kGemmBlock;
   GemmBlock block;

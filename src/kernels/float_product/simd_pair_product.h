@@ -17,9 +17,8 @@ struct PairDotSink {
 
   TORCHAO_CPP_ALWAYS_INLINE explicit PairDotSink(const std::byte* rows) : x(rows) {
     TORCHAO_CPP_UNROLL
-    for (int i = 0; i < kM; ++i)
-      TORCHAO_CPP_UNROLL
-      for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
+    for (int i = 0; i < kM; ++i) TORCHAO_CPP_UNROLL
+    for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
   }
 
   TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch(p); }
@@ -49,8 +48,8 @@ struct PairDotSink {
   }
 };
 
-// Columns at a time, so that kM rows of x take no more than half of a first-level cache of 32 KiB: the
-// weight passes through the rest of it.
+// Columns at a time, so that kM rows of x take no more than half of a first-level cache of 32 KiB:
+// the weight passes through the rest of it.
 template <int kM>
 constexpr std::int64_t kPairDotColumns = kM == 1 ? 16384 : 8192 / kM;
 
@@ -82,7 +81,8 @@ template <typename Codes, int kM>
   }
 }
 
-// Rows of x that dot_pairs() takes for m of them; they lie together, 64 columns of each after the other.
+// Rows of x that dot_pairs() takes for m of them; they lie together, 64 columns of each after the
+// other.
 std::int64_t pair_x_rows(std::int64_t m) { return m == 1 ? 1 : m <= 4 ? 4 : 8; }
 
 std::int64_t pair_dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
