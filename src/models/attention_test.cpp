@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <random>
 #include <vector>
 
@@ -38,9 +39,15 @@ class Sequence {
     v_ = random({tokens_, shape_.num_kv_heads * d});
   }
 
-  /// Through the cache in pieces of `piece` tokens.
-  Tensor run(std::int64_t piece) const {
+  /// Through the cache in pieces of `piece` tokens; nan_first: what is not written yet is NaN.
+  Tensor run(std::int64_t piece, bool nan_first = false) const {
     KvCache cache = make_cache();
+    if (nan_first) {
+      const auto bytes = static_cast<std::size_t>(shape_.num_kv_heads * cache.max_length() *
+                                                  shape_.head_dim * dtype_size_bytes(dtype_));
+      std::memset(cache.keys(1, 0), 0xFF, bytes);
+      std::memset(cache.values(1, 0), 0xFF, bytes);
+    }
     Attention attention(shape_, dtype_, piece, tokens_);
     Tensor out = Tensor::zeros(dtype_, q_.shape());
     std::vector<float> queries(static_cast<std::size_t>(q_.numel()));
@@ -148,6 +155,8 @@ TEST_P(AttentionTest, DependsNeitherOnPiecesNorOnThreads) {
   const Tensor whole = sequence.run(GetParam().tokens);
   EXPECT_TRUE(equal_bytes(whole, sequence.run(1)));
   EXPECT_TRUE(equal_bytes(whole, sequence.run(13)));
+  EXPECT_TRUE(equal_bytes(whole, sequence.run(13, true)));
+  EXPECT_TRUE(equal_bytes(whole, sequence.run(1, true)));
   const int threads = num_threads();
   set_num_threads(3);
   EXPECT_TRUE(equal_bytes(whole, sequence.run(GetParam().tokens)));

@@ -88,18 +88,14 @@ class AttentionSpan {
 
   void run(std::int64_t begin, std::int64_t end) const {
     const std::int64_t head_dim = rows_.head_dim;
-    for (std::int64_t i = 0; i < count_ * head_dim; ++i) out_.values[i] = 0;
-    for (std::int64_t r = 0; r < count_; ++r) {
-      out_.maximum[r] = -__builtin_inff();
-      out_.total[r] = 0;
-    }
+    clear();
     for (std::int64_t start = begin; start < end; start += kKeyBlock) {
       const auto* keys = static_cast<const Storage*>(rows_.keys) + start * head_dim;
       const auto* values = static_cast<const Storage*>(rows_.values) + start * head_dim;
       for (std::int64_t i = 0; i < count_ * kKeyBlock; ++i) scores_[i] = 0;
       with_block(keys, values,
                  [&](auto e, const auto* b, const auto* ahead) { score<decltype(e)>(b, ahead); });
-      for (std::int64_t r = 0; r < count_; ++r) softmax(r, visible(r, start));
+      softmax_block(start);
       const auto* next = start + kKeyBlock < end ? keys + kKeyBlock * head_dim : nullptr;
       with_block(values, next, [&](auto e, const auto* b, const auto* ahead) {
         weigh<decltype(e)>(b, ahead, start);
@@ -107,7 +103,19 @@ class AttentionSpan {
     }
   }
 
- private:
+ protected:
+  void clear() const {
+    for (std::int64_t i = 0; i < count_ * rows_.head_dim; ++i) out_.values[i] = 0;
+    for (std::int64_t r = 0; r < count_; ++r) {
+      out_.maximum[r] = -__builtin_inff();
+      out_.total[r] = 0;
+    }
+  }
+  // The scores of the block that starts at `start` become probabilities.
+  void softmax_block(std::int64_t start) const {
+    for (std::int64_t r = 0; r < count_; ++r) softmax(r, visible(r, start));
+  }
+
   // How many keys of the block that starts at `start` row r sees; may be negative.
   std::int64_t visible(std::int64_t r, std::int64_t start) const {
     const std::int64_t seen = rows_.position + r / rows_.group - start + 1;
@@ -117,6 +125,38 @@ class AttentionSpan {
     return rows_.q + r / rows_.group * rows_.token_stride + r % rows_.group * rows_.head_dim;
   }
 
+  // Calls fn.template operator()<R>(r) for all rows in groups of R = kTileRows, 2 or 1.
+  template <typename F>
+  void for_row_tiles(const F& fn) const {
+    std::int64_t r = 0;
+    for (; r + kTileRows <= count_; r += kTileRows) fn.template operator()<kTileRows>(r);
+    for (; r + 2 <= count_; r += 2) fn.template operator()<2>(r);
+    if (r < count_) fn.template operator()<1>(r);
+  }
+  // The same, with the number of keys of the block at `start` that they see, for rows that see any.
+  // Rows go together where they see the same keys; what a row may not see is never multiplied, not
+  // even by 0.
+  template <typename F>
+  void for_seeing_tiles(std::int64_t start, const F& fn) const {
+    for (std::int64_t r = 0; r < count_;) {
+      const std::int64_t n = visible(r, start);
+      std::int64_t same = 1;
+      while (same < kTileRows && r + same < count_ && visible(r + same, start) == n) ++same;
+      const std::int64_t taken = same == kTileRows ? kTileRows : same >= 2 ? 2 : 1;
+      if (n > 0 && taken == kTileRows) fn.template operator()<kTileRows>(r, n);
+      if (n > 0 && taken == 2) fn.template operator()<2>(r, n);
+      if (n > 0 && taken == 1) fn.template operator()<1>(r, n);
+      r += taken;
+    }
+  }
+
+  const AttentionRows& rows_;
+  std::int64_t count_;
+  float* scores_;
+  float* block_;
+  const AttentionSums& out_;
+
+ private:
   template <typename F>
   void with_block(const Storage* data, const Storage* ahead, const F& fn) const {
     if constexpr (!std::is_same_v<E, Float32>) {
@@ -133,10 +173,7 @@ class AttentionSpan {
 
   template <typename B>
   void score(const typename B::Storage* keys, const typename B::Storage* ahead) const {
-    std::int64_t r = 0;
-    for (; r + kTileRows <= count_; r += kTileRows) score_rows<B, kTileRows>(keys, ahead, r);
-    for (; r + 2 <= count_; r += 2) score_rows<B, 2>(keys, ahead, r);
-    if (r < count_) score_rows<B, 1>(keys, ahead, r);
+    for_row_tiles([&]<int R>(std::int64_t r) { score_rows<B, R>(keys, ahead, r); });
   }
 
   template <typename B, int R>
@@ -169,7 +206,7 @@ class AttentionSpan {
       Float32::store(s + j, p);
       sum += p;
     }
-    const float correction = __builtin_expf(before - maximum);
+    const float correction = before == maximum ? 1.0f : __builtin_expf(before - maximum);
     out_.maximum[r] = maximum;
     out_.total[r] = out_.total[r] * correction + sum_of(sum);
     if (correction == 1.0f) return;
@@ -180,18 +217,9 @@ class AttentionSpan {
   template <typename B>
   void weigh(const typename B::Storage* values, const typename B::Storage* ahead,
              std::int64_t start) const {
-    for (std::int64_t r = 0; r < count_;) {
-      const std::int64_t n = visible(r, start);
-      // Rows go together where they see the same keys; what a row may not see is never multiplied,
-      // not even by 0.
-      std::int64_t same = 1;
-      while (same < kTileRows && r + same < count_ && visible(r + same, start) == n) ++same;
-      const std::int64_t taken = same == kTileRows ? kTileRows : same >= 2 ? 2 : 1;
-      if (n > 0 && taken == kTileRows) weigh_rows<B, kTileRows>(values, ahead, r, n);
-      if (n > 0 && taken == 2) weigh_rows<B, 2>(values, ahead, r, n);
-      if (n > 0 && taken == 1) weigh_rows<B, 1>(values, ahead, r, n);
-      r += taken;
-    }
+    for_seeing_tiles(start, [&]<int R>(std::int64_t r, std::int64_t n) {
+      weigh_rows<B, R>(values, ahead, r, n);
+    });
   }
 
   template <typename B, int R>
@@ -205,12 +233,6 @@ class AttentionSpan {
     }
     accumulate<B, R>(a, n, values, rows_.head_dim, c, ahead);
   }
-
-  const AttentionRows& rows_;
-  std::int64_t count_;
-  float* scores_;
-  float* block_;
-  const AttentionSums& out_;
 };
 
 template <typename E>

@@ -14,6 +14,8 @@ struct Choice {
 
 Choice choose() {
 #if defined(__x86_64__)
+  if (cpu_isa_refusal(CpuIsa::kAvx512Bf16).empty())
+    return {attention_kernels_avx512_bf16, row_kernels_avx512, logit_kernels_avx512};
   if (cpu_isa_refusal(CpuIsa::kAvx512).empty())
     return {attention_kernels_avx512, row_kernels_avx512, logit_kernels_avx512};
   if (cpu_isa_refusal(CpuIsa::kAvx2).empty())

@@ -81,6 +81,7 @@ const LogitKernels& logit_kernels();
 const AttentionKernels& attention_kernels_baseline(DType dtype) noexcept;
 const AttentionKernels& attention_kernels_avx2(DType dtype) noexcept;
 const AttentionKernels& attention_kernels_avx512(DType dtype) noexcept;
+const AttentionKernels& attention_kernels_avx512_bf16(DType dtype) noexcept;
 const RowKernels& row_kernels_baseline(DType dtype) noexcept;
 const RowKernels& row_kernels_avx2(DType dtype) noexcept;
 const RowKernels& row_kernels_avx512(DType dtype) noexcept;

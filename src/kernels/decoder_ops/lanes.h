@@ -8,6 +8,10 @@
 #include <cstdint>
 #include <cstring>
 
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
 namespace torchao_cpp {
 namespace {
 
@@ -29,24 +33,33 @@ inline T load_as(const void* p) {
   return v;
 }
 
-/// Pairwise, from far lanes to near ones.
-inline float sum_of(Floats v) {
+/// fold of all lanes, pairwise, from far lanes to near ones: fold(near, far).
+template <typename Fold>
+inline float fold_lanes(Floats v, const Fold& fold) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(v) == 64) {
+    // In registers; the loop below goes through memory.
+    const auto wide = reinterpret_cast<__m512>(v);
+    const __m256 eight = fold(_mm512_castps512_ps256(wide), _mm512_extractf32x8_ps(wide, 1));
+    const __m128 four = fold(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+    const __m128 two = fold(four, _mm_movehl_ps(four, four));
+    return fold(two, _mm_movehdup_ps(two))[0];
+  }
+#endif
   float lanes[kLanes];
   std::memcpy(lanes, &v, sizeof(v));
   for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+    for (int i = 0; i < width; ++i) lanes[i] = fold(lanes[i], lanes[i + width]);
   }
   return lanes[0];
 }
 
+inline float sum_of(Floats v) {
+  return fold_lanes(v, [](auto near, auto far) { return near + far; });
+}
+
 inline float largest_of(Floats v) {
-  float lanes[kLanes];
-  std::memcpy(lanes, &v, sizeof(v));
-  for (int width = kLanes / 2; width > 0; width /= 2) {
-    for (int i = 0; i < width; ++i)
-      lanes[i] = lanes[i + width] > lanes[i] ? lanes[i + width] : lanes[i];
-  }
-  return lanes[0];
+  return fold_lanes(v, [](auto near, auto far) { return far > near ? far : near; });
 }
 
 /// e^x to 2 units in the last place; 0 below -87.3, infinity above 88.7. Source: Cephes expf.
