@@ -72,7 +72,7 @@ function(torchao_cpp_test)
     TORCHAO_CPP_TEST_DATA="${PROJECT_SOURCE_DIR}/tests/data"
     TORCHAO_CPP_DEMO_MODEL="${PROJECT_SOURCE_DIR}/models/demo")
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
-  gtest_discover_tests(${target} PROPERTIES LABELS ${ARG_LABEL} RUN_SERIAL ${ARG_SERIAL} DISCOVERY_MODE PRE_TEST)
+  gtest_discover_tests(${target} DISCOVERY_TIMEOUT 60 PROPERTIES LABELS ${ARG_LABEL} RUN_SERIAL ${ARG_SERIAL} DISCOVERY_MODE PRE_TEST)
 endfunction()
 
 # torchao_cpp_fuzz_test(NAME config SRCS fuzz_config.cpp ... DEPS selection ... DICTIONARY json.dict SEEDS FOLDER)
