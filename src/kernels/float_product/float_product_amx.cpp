@@ -4,7 +4,7 @@
 // right one, [16 rows of x][K / 32][16][16 rows of x][2], K in steps of 64.
 #include "kernels/simd/simd_avx512.h"
 
-#include "kernels/float_product/simd_pair_product.h"
+#include "kernels/float_product/pair_code_reader.h"
 #include "kernels/float_product/simd_products.h"
 #include "kernels/simd/amx_gemm.h"
 
@@ -110,13 +110,23 @@ void gemm_in_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count, const
   });
 }
 
-std::int64_t few_rows_scratch(const CodeRows& w) noexcept { return pair_row_floats(w); }
+// Few rows: as without AMX.
+const FloatProduct& without_amx() noexcept { return float_product_avx512_bf16_functions(); }
 
-void dot_in_avx512(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* x,
-                   std::int64_t m, float* scratch, float* sums) noexcept {
-  with_pair_codes(w, [&]<typename Codes>() {
-    dot_few_rows<Codes>(w, n0, count, static_cast<const std::byte*>(x), m, scratch, sums);
-  });
+std::int64_t dot_scratch(const CodeRows& w) noexcept { return without_amx().dot_scratch(w); }
+
+std::int64_t dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
+  return without_amx().dot_x_bytes(m, columns);
+}
+
+void pack_dot_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
+                void* packed) noexcept {
+  without_amx().pack_dot_x(w, x, form, m, packed);
+}
+
+void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* x, std::int64_t m,
+         float* scratch, float* sums) noexcept {
+  without_amx().dot(w, n0, count, x, m, scratch, sums);
 }
 
 // From more rows on, tiles are faster.
@@ -127,11 +137,11 @@ constexpr FloatProduct kAmxProduct{.lanes = kFieldLanes,
                                    .takes_bfloat16 = true,
                                    .dot_rows = kAmxFewRows,
                                    .gemm_rows = kAmxBlockRows,
-                                   .dot_scratch = few_rows_scratch,
+                                   .dot_scratch = dot_scratch,
                                    .gemm_scratch = amx_scratch,
-                                   .dot_x_bytes = pair_dot_x_bytes,
-                                   .pack_dot_x = pack_pair_dot_x,
-                                   .dot = dot_in_avx512,
+                                   .dot_x_bytes = dot_x_bytes,
+                                   .pack_dot_x = pack_dot_x,
+                                   .dot = dot,
                                    .packed_x_bytes = amx_x_bytes,
                                    .x_panels = amx_panels,
                                    .pack_x = amx_pack_x,
