@@ -48,10 +48,13 @@ struct PairDotSink {
   }
 };
 
-// Columns at a time, so that kM rows of x take no more than half of a first-level cache of 32 KiB:
-// the weight passes through the rest of it.
+// Columns at a time, so that kM rows of x, and the tables of the blocks of a row, take no more than
+// half of a first-level cache of 32 KiB: the weight passes through the rest of it.
 template <int kM>
-constexpr std::int64_t kPairDotColumns = kM == 1 ? 16384 : 8192 / kM;
+std::int64_t dot_columns(const CodeRows& w) {
+  const std::int64_t columns = kM == 1 ? 16384 : 8192 / kM;
+  return pair_table_bytes(w) <= 4096 ? columns : smaller(columns, 128 * w.block_columns);
+}
 
 std::int64_t pair_row_bytes(std::int64_t columns) { return rounded_up(columns, kPairColumns) * 2; }
 
@@ -60,12 +63,13 @@ template <typename Codes, int kM>
                                  const std::byte* x, std::int64_t m, float* scratch, float* sums) {
   // The same columns of a later row, or what follows in memory.
   std::int64_t ahead = kPairsAhead;
-  if (w.columns > kPairDotColumns<kM>) {
-    const std::int64_t bytes = w.row_bytes * kPairDotColumns<kM> / w.columns;
+  const std::int64_t columns = dot_columns<kM>(w);
+  if (w.columns > columns) {
+    const std::int64_t bytes = w.row_bytes * columns / w.columns;
     ahead = (ahead + bytes - 1) / bytes * w.row_bytes;
   }
-  for (std::int64_t k0 = 0; k0 < w.columns; k0 += kPairDotColumns<kM>) {
-    const PairRange range(w, k0, smaller(w.columns, k0 + kPairDotColumns<kM>));
+  for (std::int64_t k0 = 0; k0 < w.columns; k0 += columns) {
+    const PairRange range(w, k0, smaller(w.columns, k0 + columns));
     const auto row = [&](std::int64_t i) { return n0 + i; };
     for_pair_rows<Codes>(w, count, range, scratch, row, [&](std::int64_t i, const auto& scales) {
       PairDotSink<kM> sink(x);
