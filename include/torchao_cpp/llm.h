@@ -70,6 +70,11 @@ struct ModelOptions {
   std::optional<DType> dtype;
   SelectionMode selection_mode = SelectionMode::kPackedModules;
   std::string force_kernel;
+  /// Where the model runs: weights, KV caches and every step of it. Device::cuda(i) needs a build with CUDA.
+  Device device;
+  /// The path that LLM takes is not a folder but a config.json by any name; plain weights are random (as make_random_model's,
+  /// but the same in every layer) and read from nowhere: for measuring.
+  bool random_weights = false;
   /// Run on the dequantized weights as plain ones, without quantizing activations: what quantization alone changes.
   bool dequantize_weights = false;
   /// Longest sequence the KV cache must hold; 0 = max_position_embeddings (at most 4096).
@@ -323,7 +328,8 @@ struct RunProfile {
 /// A loaded decoder model with its KV caches. Not safe for concurrent calls.
 class TORCHAO_CPP_EXPORT LLM {
  public:
-  /// Throws IoError, CheckpointError, ConfigError, UnsupportedError (architecture), ShapeError.
+  /// Throws IoError, CheckpointError, ConfigError, UnsupportedError (architecture, device), ShapeError, DeviceError (a GPU
+  /// that does not exist or has too little memory). On a GPU every call can throw DeviceError.
   explicit LLM(const std::filesystem::path& directory, const ModelOptions& options = {});
   ~LLM();
   LLM(LLM&&) noexcept;

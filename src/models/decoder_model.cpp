@@ -5,8 +5,8 @@
 
 #include <algorithm>
 #include <chrono>
-#include <cstring>
 
+#include "models/device_tensor.h"
 #include "models/layer_selection.h"
 #include "models/quoted_list.h"
 #include "torchao_cpp/error.h"
@@ -19,6 +19,8 @@ constexpr std::int64_t kDefaultModelLen = 4096;
 // Tokens at a time: enough rows for the matrix products to be bound by arithmetic, few
 // enough that the activations of a 4096-wide model stay under 100 MB.
 constexpr std::int64_t kChunkTokens = 512;
+// On a GPU, whose products want more rows.
+constexpr std::int64_t kGpuChunkTokens = 2048;
 // Logits are the widest rows: as many at a time as fit this.
 constexpr std::int64_t kHeadBytes = std::int64_t{64} << 20;
 
@@ -85,7 +87,10 @@ DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& option
   }
   max_batch_ = options.max_batch;
   max_model_len_ = resolve_max_model_len(config_, options.max_model_len);
-  max_chunk_ = std::max(std::min(kChunkTokens, max_model_len_ * max_batch_), max_batch_);
+  device_ = options.device;
+  const std::int64_t chunk =
+      device_.type == DeviceType::kCUDA ? kGpuChunkTokens : kChunkTokens;
+  max_chunk_ = std::max(std::min(chunk, max_model_len_ * max_batch_), max_batch_);
   const ModelQuantization quantization = resolve_quantization(
       folder, options.quantization ? &*options.quantization : nullptr, options.selection_mode);
   notices.insert(notices.end(), quantization.notices.begin(), quantization.notices.end());
@@ -110,7 +115,7 @@ void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
   loader.read_ahead(kEmbedPrefix);
   loader.read_ahead(layer_prefix(0) + ".");
   const LoadedWeight embedding = load_embedding(config_, build, loader);
-  embed_tokens_.emplace(embedding, dtype_);
+  embed_tokens_.emplace(embedding, dtype_, device_);
   loader.populate_used();
   for (std::int64_t i = 0; i < config_.num_layers; ++i) {
     // One layer ahead: the disk reads while the weights before are quantized or packed.
@@ -123,7 +128,7 @@ void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
     layer.gate_up_proj->add_reports(reports_);
     reports_.push_back(layer.down_proj->report());
   }
-  norm_ = loader.take_plain("model.norm.weight", {config_.hidden_size});
+  norm_ = moved_to(device_, loader.take_plain("model.norm.weight", {config_.hidden_size}));
   load_head(build, loader, embedding);
   loader.populate_used();
 }
@@ -132,19 +137,21 @@ DecoderModel::Layer DecoderModel::load_layer(std::int64_t index, const LinearBui
                                              WeightLoader& loader) const {
   const std::string prefix = layer_prefix(index);
   const std::vector<DecoderLinear> linears = decoder_linears(config_, index);
+  const auto take_norm = [&](const char* name, std::int64_t size) {
+    return moved_to(device_, loader.take_plain(prefix + name, {size}));
+  };
   Layer layer;
-  layer.input_layernorm =
-      loader.take_plain(prefix + ".input_layernorm.weight", {config_.hidden_size});
+  layer.input_layernorm = take_norm(".input_layernorm.weight", config_.hidden_size);
   layer.heads = {config_.num_heads,   config_.num_kv_heads, config_.head_dim, {}, {},
                  config_.rms_norm_eps};
   layer.qkv_proj = std::make_unique<PackedLinear>(qkv_proj_of(config_, index), build, loader);
   if (config_.architecture->has_qk_norm) {
-    layer.heads.q_norm = loader.take_plain(prefix + ".self_attn.q_norm.weight", {config_.head_dim});
-    layer.heads.k_norm = loader.take_plain(prefix + ".self_attn.k_norm.weight", {config_.head_dim});
+    layer.heads.q_norm = take_norm(".self_attn.q_norm.weight", config_.head_dim);
+    layer.heads.k_norm = take_norm(".self_attn.k_norm.weight", config_.head_dim);
   }
   layer.o_proj = load_row_parallel(linears[kO], build, loader);
   layer.post_attention_layernorm =
-      loader.take_plain(prefix + ".post_attention_layernorm.weight", {config_.hidden_size});
+      take_norm(".post_attention_layernorm.weight", config_.hidden_size);
   layer.gate_up_proj =
       std::make_unique<PackedLinear>(gate_up_proj_of(config_, index), build, loader);
   layer.down_proj = load_row_parallel(linears[kDown], build, loader);
@@ -190,22 +197,20 @@ void DecoderModel::count_weights() {
 
 // After the weights: their shapes have borne out the sizes that config.json claims.
 void DecoderModel::allocate_workspace() {
-  rope_.emplace(config_.rope, config_.head_dim, max_model_len_, dtype_, config_.where);
-  attention_.emplace(AttentionShape{config_.num_heads, config_.num_kv_heads, config_.head_dim},
-                     dtype_, max_chunk_, max_model_len_);
-  ids_.reserve(static_cast<std::size_t>(max_chunk_));
-  places_.reserve(static_cast<std::size_t>(max_chunk_));
-  segments_.reserve(static_cast<std::size_t>(max_chunk_));
+  steps_ = make_decoder_steps(
+      {config_, dtype_, device_, max_chunk_, max_model_len_, max_batch_});
   const std::int64_t q_size = config_.num_heads * config_.head_dim;
   const std::int64_t qkv_size = q_size + 2 * config_.num_kv_heads * config_.head_dim;
-  hidden_ = Tensor::empty(dtype_, {max_chunk_, config_.hidden_size});
-  normed_ = Tensor::empty(dtype_, {max_chunk_, config_.hidden_size});
-  wide_ = Tensor::empty(dtype_, {max_chunk_, std::max(qkv_size, 2 * config_.intermediate_size)});
-  inner_ = Tensor::empty(dtype_, {max_chunk_, std::max(q_size, config_.intermediate_size)});
-  queries_ = Tensor::empty(DType::kFloat32, {max_chunk_, q_size});
+  const auto make = [&](std::int64_t rows, std::int64_t columns) {
+    return empty_on(device_, dtype_, {rows, columns});
+  };
+  hidden_ = make(max_chunk_, config_.hidden_size);
+  normed_ = make(max_chunk_, config_.hidden_size);
+  wide_ = make(max_chunk_, std::max(qkv_size, 2 * config_.intermediate_size));
+  inner_ = make(max_chunk_, std::max(q_size, config_.intermediate_size));
   const std::int64_t head_row_bytes = config_.vocab_size * dtype_size_bytes(dtype_);
   head_rows_ = std::clamp<std::int64_t>(kHeadBytes / head_row_bytes, 1, max_chunk_);
-  head_out_ = Tensor::empty(dtype_, {head_rows_, config_.vocab_size});
+  head_out_ = make(head_rows_, config_.vocab_size);
 
   std::int64_t bytes = lm_head_->workspace_bytes(head_rows_);
   for (const Layer& layer : layers_) {
@@ -214,81 +219,88 @@ void DecoderModel::allocate_workspace() {
                       layer.gate_up_proj->workspace_bytes(max_chunk_),
                       layer.down_proj->workspace_bytes(max_chunk_)});
   }
-  linear_workspace_ = Tensor::empty(DType::kUInt8, {std::max<std::int64_t>(bytes, 1)});
+  linear_workspace_ = empty_on(device_, DType::kUInt8, {std::max<std::int64_t>(bytes, 1)});
 }
 
 KvCache DecoderModel::make_cache(std::int64_t length) const {
-  return {dtype_, config_.num_layers, config_.num_kv_heads, config_.head_dim, length};
+  return {dtype_, config_.num_layers, config_.num_kv_heads, config_.head_dim, length, device_};
 }
 
 void DecoderModel::forward(std::span<const SequenceTokens> sequences) noexcept {
-  ids_.clear();
-  places_.clear();
-  segments_.clear();
-  for (const SequenceTokens& tokens : sequences) {
-    ids_.insert(ids_.end(), tokens.ids.begin(), tokens.ids.end());
-    const auto rows = static_cast<std::int64_t>(tokens.ids.size());
-    for (std::int64_t r = 0; r < rows; ++r) places_.push_back({tokens.cache, tokens.position + r});
-    segments_.push_back({tokens.cache, rows, tokens.position});
-  }
-  embed_tokens_->apply(ids_, hidden_.mutable_bytes());
+  rows_ = 0;
+  for (const SequenceTokens& tokens : sequences)
+    rows_ += static_cast<std::int64_t>(tokens.ids.size());
+  steps_->start(sequences);
+  steps_->run([this] { run_steps(); });
+}
+
+void DecoderModel::run_steps() noexcept {
+  steps_->embed(*embed_tokens_, hidden_.mutable_bytes());
   for (std::int64_t i = 0; i < config_.num_layers; ++i) run_layer(i);
-  rms_norm(norm_, config_.rms_norm_eps, hidden_.bytes(), static_cast<std::int64_t>(ids_.size()),
-           normed_.mutable_bytes());
+  std::byte* const normed = normed_.mutable_bytes();
+  steps_->add_and_norm(norm_, hidden_.mutable_bytes(), normed, normed);
 }
 
 void DecoderModel::run_layer(std::int64_t index) noexcept {
-  const auto rows = static_cast<std::int64_t>(ids_.size());
   const Layer& layer = layers_[static_cast<std::size_t>(index)];
-  const LinearContext context{linear_workspace_.mutable_bytes(), {}};
-  const float eps = config_.rms_norm_eps;
-  std::byte* hidden = hidden_.mutable_bytes();
-  std::byte* normed = normed_.mutable_bytes();
-  std::byte* wide = wide_.mutable_bytes();
-  std::byte* inner = inner_.mutable_bytes();
-  auto* queries = queries_.mutable_data<float>();
+  const LinearContext context{linear_workspace_.mutable_bytes(), steps_->stream()};
+  std::byte* const hidden = hidden_.mutable_bytes();
+  std::byte* const normed = normed_.mutable_bytes();
+  std::byte* const wide = wide_.mutable_bytes();
+  std::byte* const inner = inner_.mutable_bytes();
 
-  rms_norm(layer.input_layernorm, eps, hidden, rows, normed);
-  run_linear([&] { layer.qkv_proj->apply(normed, rows, wide, context); });
-  const QkvRows qkv{layer.qkv_proj->part(0, wide, rows), layer.qkv_proj->part(1, wide, rows),
-                    layer.qkv_proj->part(2, wide, rows)};
-  transform_qkv(layer.heads, *rope_, qkv, places_, index, queries);
-  run_attention([&] { attention_->run(segments_, index, queries, inner); });
-  run_linear([&] { layer.o_proj->apply(inner, rows, normed, context); });
-  add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
+  steps_->add_and_norm(layer.input_layernorm, hidden, index == 0 ? nullptr : normed, normed);
+  run_linear([&] { layer.qkv_proj->apply(normed, rows_, wide, context); });
+  const QkvRows qkv{layer.qkv_proj->part(0, wide, rows_), layer.qkv_proj->part(1, wide, rows_),
+                    layer.qkv_proj->part(2, wide, rows_)};
+  steps_->transform_qkv(layer.heads, qkv, index);
+  run_attention([&] { steps_->attend(index, inner); });
+  run_linear([&] { layer.o_proj->apply(inner, rows_, normed, context); });
 
-  rms_norm(layer.post_attention_layernorm, eps, hidden, rows, normed);
-  run_linear([&] { layer.gate_up_proj->apply(normed, rows, wide, context); });
-  silu_mul(dtype_, layer.gate_up_proj->part(0, wide, rows), layer.gate_up_proj->part(1, wide, rows),
-           rows, config_.intermediate_size, inner);
-  run_linear([&] { layer.down_proj->apply(inner, rows, normed, context); });
-  add_in_place(dtype_, hidden, normed, rows * config_.hidden_size);
+  steps_->add_and_norm(layer.post_attention_layernorm, hidden, normed, normed);
+  run_linear([&] { layer.gate_up_proj->apply(normed, rows_, wide, context); });
+  steps_->silu_mul(layer.gate_up_proj->part(0, wide, rows_),
+                   layer.gate_up_proj->part(1, wide, rows_), inner);
+  run_linear([&] { layer.down_proj->apply(inner, rows_, normed, context); });
 }
 
-void DecoderModel::logits(std::int64_t first, std::int64_t count, float* out) noexcept {
-  const LinearContext context{linear_workspace_.mutable_bytes(), {}};
+// Calls fn(first row, rows) for as many rows of logits as head_out_ holds, until all were there.
+template <typename F>
+void DecoderModel::for_head_rows(const void* rows, std::int64_t count, const F& fn) {
+  const LinearContext context{linear_workspace_.mutable_bytes(), steps_->stream()};
   const std::int64_t row_bytes = config_.hidden_size * dtype_size_bytes(dtype_);
   for (std::int64_t done = 0; done < count; done += head_rows_) {
-    const std::int64_t rows = std::min(head_rows_, count - done);
+    const std::int64_t now = std::min(head_rows_, count - done);
     run_linear([&] {
-      lm_head_->apply(normed_.bytes() + (first + done) * row_bytes, rows, head_out_.mutable_bytes(),
-                      context);
+      lm_head_->apply(static_cast<const std::byte*>(rows) + done * row_bytes, now,
+                      head_out_.mutable_bytes(), context);
     });
-    widen(dtype_, head_out_.bytes(), rows * config_.vocab_size, out + done * config_.vocab_size);
+    fn(done, now);
   }
 }
 
-void DecoderModel::last_logits(std::int64_t count, float* out) noexcept {
-  // Moved to the front: a row goes to its place or before it, never over one that is still needed.
+void DecoderModel::logits(std::int64_t first, std::int64_t count, float* out) {
   const std::int64_t row_bytes = config_.hidden_size * dtype_size_bytes(dtype_);
-  std::byte* const normed = normed_.mutable_bytes();
-  std::int64_t end = 0;
-  for (std::int64_t i = 0; i < count; ++i) {
-    end += segments_[static_cast<std::size_t>(i)].rows;
-    std::memmove(normed + i * row_bytes, normed + (end - 1) * row_bytes,
-                 static_cast<std::size_t>(row_bytes));
-  }
-  logits(0, count, out);
+  for_head_rows(normed_.bytes() + first * row_bytes, count,
+                [&](std::int64_t done, std::int64_t now) {
+                  steps_->read_floats(head_out_.bytes(), now * config_.vocab_size,
+                                      out + done * config_.vocab_size);
+                });
+}
+
+void DecoderModel::last_logits(std::int64_t count, float* out) {
+  const void* rows = steps_->last_rows(normed_.mutable_bytes(), count);
+  for_head_rows(rows, count, [&](std::int64_t done, std::int64_t now) {
+    steps_->read_floats(head_out_.bytes(), now * config_.vocab_size,
+                        out + done * config_.vocab_size);
+  });
+}
+
+void DecoderModel::last_best(std::int64_t count, BestLogit* out) {
+  const void* rows = steps_->last_rows(normed_.mutable_bytes(), count);
+  for_head_rows(rows, count, [&](std::int64_t done, std::int64_t now) {
+    steps_->read_best(head_out_.bytes(), now, out + done);
+  });
 }
 
 }  // namespace torchao_cpp

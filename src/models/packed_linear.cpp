@@ -36,6 +36,7 @@ LinearBuild LinearBuild::make(const ModelFolder& folder, const ModelOptions& opt
   out.is_serialized = quantization.is_serialized;
   out.dequantize = options.dequantize_weights;
   out.force_kernel = options.force_kernel;
+  out.device = options.device;
   return out;
 }
 
@@ -51,6 +52,7 @@ LinearOptions LinearBuild::options(std::string prefix, bool has_bias,
   out.quant_config = obeys_rules ? quantization : nullptr;
   out.prefix = std::move(prefix);
   out.force_kernel = force_kernel;
+  out.device = device;
   return out;
 }
 

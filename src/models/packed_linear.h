@@ -22,6 +22,7 @@ struct LinearBuild {
   bool is_serialized = false;                   ///< A weight that is stored plain stays plain.
   bool dequantize = false;                      ///< Run on dequantized weights.
   std::string force_kernel;
+  Device device;
 
   /// Of a model that runs with `options`; `quantization` must outlive it. Throws UnsupportedError
   /// for a dtype that is no compute dtype.

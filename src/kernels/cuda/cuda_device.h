@@ -71,6 +71,10 @@ class DeviceBuffer {
   int device_ = 0;
 };
 
+/// Bytes a second that a GPU reads from its memory: the best of several passes over 1 GiB, or less
+/// where there is less. Throws DeviceError.
+double cuda_read_bandwidth(int device);
+
 /// Waits for all work on the device; throws DeviceError for an error of any of it.
 void cuda_synchronize(int device);
 

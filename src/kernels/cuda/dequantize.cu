@@ -29,6 +29,27 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
+// A row of a table: K values, of which the last unit may have fewer than eight.
+template <int kBits>
+__global__ void __launch_bounds__(kThreads)
+    embedding(WeightView w, const std::int32_t* ids, std::int64_t id_stride, DType dtype,
+              void* out) {
+  __shared__ WeightTables<kBits> tables;
+  tables.load(w);
+  const ValueRounding to = dtype == DType::kBFloat16  ? ValueRounding::kBFloat16
+                           : dtype == DType::kFloat16 ? ValueRounding::kFloat16
+                                                      : ValueRounding::kNone;
+  const std::int64_t row = ids[blockIdx.x * id_stride];
+  for (std::int64_t unit = threadIdx.x; 8 * unit < w.k; unit += kThreads) {
+    float values[8];
+    read_weight8<kBits>(w, tables, row, unit, values);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      if (8 * unit + i < w.k) store_value(to, out, blockIdx.x * w.k + 8 * unit + i, values[i]);
+    }
+  }
+}
+
 enum class Sums { kFloat, kInt, kInPlace };
 
 template <Sums kSums>
@@ -63,6 +84,15 @@ void launch_dequantize(const WeightView& weight, std::int64_t n0, std::int64_t r
   with_bits(weight.bits, [&](auto bits) {
     dequantize<decltype(bits)::value>
         <<<grid, kThreads, 0, static_cast<cudaStream_t>(stream)>>>(weight, n0, dtype, stride, out);
+  });
+}
+
+void launch_embedding(const WeightView& weight, const std::int32_t* ids, std::int64_t count,
+                      std::int64_t id_stride, DType dtype, void* out, void* stream) noexcept {
+  with_bits(weight.bits, [&](auto bits) {
+    embedding<decltype(bits)::value>
+        <<<static_cast<unsigned>(count), kThreads, 0, static_cast<cudaStream_t>(stream)>>>(
+            weight, ids, id_stride, dtype, out);
   });
 }
 
