@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <map>
+#include <numeric>
 #include <tuple>
 
 #include "kernels/cuda/cuda_device.h"
@@ -20,6 +21,7 @@ using namespace cuda;
 constexpr std::int64_t kReadBytes = 4 << 20;
 /// Blocks a processor that decoding aims at: as many as their shared memory lets it hold.
 constexpr int kDecodeBlocksPerProcessor = 3;
+constexpr std::int64_t kBestBytes = kBestParts * sizeof(BestValue);
 /// Kept at most; a model meets a few (its batch sizes times lengths in powers of two).
 constexpr std::size_t kMostGraphs = 64;
 
@@ -108,7 +110,8 @@ class CudaDecoderSteps final : public DecoderSteps {
         tables_(spec, config_.num_kv_heads),
         read_(kReadBytes, device_),
         last_(spec.max_batch * config_.hidden_size * dtype_size_bytes(dtype_), device_),
-        best_(spec.max_batch * static_cast<std::int64_t>(sizeof(BestValue)), device_),
+        best_(spec.max_batch * kBestBytes, device_),
+        best_on_host_(spec.max_batch * kBestBytes, device_),
         queries_(spec.max_rows * config_.num_heads * config_.head_dim * dtype_size_bytes(dtype_),
                  device_),
         partial_(attention_partial_floats(most_blocks_, config_.head_dim) *
@@ -249,11 +252,13 @@ class CudaDecoderSteps final : public DecoderSteps {
     const CudaDeviceGuard guard(device_);
     launch_best_of_rows(dtype_, logits, rows, config_.vocab_size, best_.as<BestValue>(),
                         stream_.handle());
-    stream_.copy_to_host(read_.data(), best_.data(),
-                         rows * static_cast<std::int64_t>(sizeof(BestValue)));
+    stream_.copy_to_host(best_on_host_.data(), best_.data(), rows * kBestBytes);
     stream_.check("running a decoder");
-    const auto* best = reinterpret_cast<const BestValue*>(read_.data());
-    for (std::int64_t r = 0; r < rows; ++r) out[r] = {best[r].value, best[r].index};
+    const auto* parts = reinterpret_cast<const BestValue*>(best_on_host_.data());
+    for (std::int64_t r = 0; r < rows; ++r, parts += kBestParts) {
+      const BestValue best = std::accumulate(parts + 1, parts + kBestParts, *parts, better);
+      out[r] = {best.value, best.index};
+    }
   }
 
  private:
@@ -283,14 +288,17 @@ class CudaDecoderSteps final : public DecoderSteps {
     tables_.pick(tables_.rows - 1);
   }
 
-  // As many blocks as the GPU holds at once, none without keys; of few different numbers.
+  // As many blocks as the GPU holds at once, each with one or two tiles of keys at least; of few
+  // different numbers.
   std::int32_t choose_splits(std::int64_t longest) const noexcept {
     if (kernel_ != AttentionKernel::kDecode) return 1;
     const std::int64_t key_blocks = (longest + kAttentionKeys - 1) / kAttentionKeys;
     const std::int64_t room =
         std::max<std::int64_t>(most_blocks_ / (tables_.tiles * config_.num_kv_heads), 1);
-    const auto most = static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(key_blocks)));
-    return static_cast<std::int32_t>(std::min(most, room));
+    const auto most =
+        static_cast<std::int64_t>(std::bit_ceil(static_cast<std::uint64_t>(key_blocks)));
+    return static_cast<std::int32_t>(
+        std::min({std::max<std::int64_t>(most / 2, 1), room, std::int64_t{kMostSplits}}));
   }
 
   Replay* find(const GraphKey& key) noexcept {
@@ -312,7 +320,8 @@ class CudaDecoderSteps final : public DecoderSteps {
   TokenTables tables_;
   PinnedBuffer read_;
   DeviceBuffer last_;  ///< [max_batch, hidden_size]
-  DeviceBuffer best_;
+  DeviceBuffer best_;  ///< [max_batch, kBestParts]
+  PinnedBuffer best_on_host_;
   DeviceBuffer queries_;  ///< [max_rows, num_heads, head_dim]
   DeviceBuffer partial_;
   DeviceBuffer cos_;

@@ -113,7 +113,7 @@ TEST_F(CudaModel, LogitsAreThoseOfTheCpu) {
 TEST_F(CudaModel, QuantizedLogitsAreThoseOfTheCpu) {
   std::vector<std::int32_t> ids = heldout_ids();
   ids.resize(200);
-  for (const char* config : {"int8wo", "int4wo-32", "int8dq", "8da4w", "fp8wo", "fp8dq-row"}) {
+  for (const char* config : {"int8wo", "int4wo-32", "int8dq", "8da4w", "fp8wo", "fp8dq-tensor"}) {
     ModelOptions options = on_gpu(DType::kBFloat16, config);
     LLM llm(demo_model(), options);
     EXPECT_THAT(llm.linear_reports().front().kernel, testing::HasSubstr("/cuda")) << config;

@@ -292,22 +292,68 @@ __device__ float read_sum(const float* at) {
   }
 }
 
-/// One value of a row from several sums of it, in their order.
-template <int kDim, bool kIsShared>
-struct JoinedValue {
-  float most = kNoScore;
-  float value = 0.0f;
-  float total = 0.0f;
+__device__ float4 read_sums4(const float* at, bool is_shared) {
+  const auto* from = reinterpret_cast<const float4*>(at);
+  return is_shared ? *from : __ldcg(from);
+}
 
-  __device__ JoinedValue(const float* sums, std::int64_t stride, int count, int row, int column) {
-    constexpr int kRows = kDecodeRows;
-    for (int i = 0; i < count; ++i)
-      most = fmaxf(most, read_sum<kIsShared>(sums + i * stride + kRows * kDim + row));
-    for (int i = 0; i < count; ++i) {
-      const float* at = sums + i * stride;
-      const float share = power_of_two_of(read_sum<kIsShared>(at + kRows * kDim + row) - most);
-      value = fmaf(read_sum<kIsShared>(at + row * kDim + column), share, value);
-      total = fmaf(read_sum<kIsShared>(at + kRows * (kDim + 1) + row), share, total);
+/// Joins several sums of the same rows, `stride` floats apart, in their order. All threads of the
+/// block call it; `shares` has room for kDecodeRows * count floats, `totals` for kDecodeRows.
+template <int kDim, bool kIsShared>
+struct SumsJoin {
+  static constexpr int kRows = kDecodeRows;
+  static constexpr int kThreads = 128;
+
+  const float* sums;
+  std::int64_t stride;
+  int count;
+  float* shares;
+  float* most;
+  float* totals;
+
+  // What the sums of each row are multiplied with.
+  __device__ void prepare(int rows) const {
+    for (int i = threadIdx.x; i < rows * count; i += kThreads)
+      shares[i] = read_sum<kIsShared>(sums + i / rows * stride + kRows * kDim + i % rows);
+    __syncthreads();
+    if (threadIdx.x < static_cast<unsigned>(rows)) {
+      float largest = kNoScore;
+      for (int i = 0; i < count; ++i) largest = fmaxf(largest, shares[i * rows + threadIdx.x]);
+      most[threadIdx.x] = largest;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < rows * count; i += kThreads)
+      shares[i] = power_of_two_of(shares[i] - most[i % rows]);
+    __syncthreads();
+    if (threadIdx.x < static_cast<unsigned>(rows)) {
+      float total = 0.0f;
+#pragma unroll 8
+      for (int i = 0; i < count; ++i) {
+        total = fmaf(read_sum<kIsShared>(sums + i * stride + kRows * (kDim + 1) + threadIdx.x),
+                     shares[i * rows + threadIdx.x], total);
+      }
+      totals[threadIdx.x] = total;
+    }
+    __syncthreads();
+  }
+
+  // Calls put(row, first column, four values) for all of them.
+  template <typename F>
+  __device__ void for_values(int rows, const F& put) const {
+    for (int i = threadIdx.x; i < rows * (kDim / 4); i += kThreads) {
+      const int row = i / (kDim / 4);
+      const int column = i % (kDim / 4) * 4;
+      float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 8
+      for (int s = 0; s < count; ++s) {
+        const float4 own = read_sums4(sums + s * stride + row * kDim + column, kIsShared);
+        const float share = shares[s * rows + row];
+        v.x = fmaf(own.x, share, v.x);
+        v.y = fmaf(own.y, share, v.y);
+        v.z = fmaf(own.z, share, v.z);
+        v.w = fmaf(own.w, share, v.w);
+      }
+      put(row, column, v);
     }
   }
 };
@@ -408,8 +454,11 @@ __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) 
 template <typename T, int kDim>
 __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   extern __shared__ uint4 memory[];
-  __shared__ bool is_last;
   constexpr int kWarps = 4;
+  __shared__ bool is_last;
+  __shared__ float shares[kDecodeRows * kWarps];
+  __shared__ float most[kDecodeRows];
+  __shared__ float totals[kDecodeRows];
   constexpr int kFloats = kDecodeRows * (kDim + 2);
   const TileRows rows{args.tiles[blockIdx.x], args.num_heads / args.num_kv_heads,
                       static_cast<int>(blockIdx.y)};
@@ -426,24 +475,33 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   StoredSums<kDim>{of_warps + warp * kFloats, kDecodeRows}.put(sums);
   __syncthreads();
   const int pair = blockIdx.x * args.num_kv_heads + blockIdx.y;
+  const int count = rows.count();
+  const auto finish = [&](const float* totals) {
+    return [&, totals](int row, int column, float4 v) {
+      const float factor = 1.0f / totals[row];
+      auto* to = reinterpret_cast<uint2*>(static_cast<T*>(args.out) + rows.offset(row, args) +
+                                          column);
+      *to = make_uint2(Units<T>::pair(v.x * factor, v.y * factor),
+                       Units<T>::pair(v.z * factor, v.w * factor));
+    };
+  };
   float* of_splits = args.partial + static_cast<std::int64_t>(pair) * args.splits * kFloats;
-  for (int i = threadIdx.x; i < rows.count() * kDim; i += 128) {
-    const int row = i / kDim;
-    const int column = i % kDim;
-    const JoinedValue<kDim, true> joined(of_warps, kFloats, kWarps, row, column);
+  {
+    const SumsJoin<kDim, true> join{of_warps, kFloats, kWarps, shares, most, totals};
+    join.prepare(count);
     if (args.splits == 1) {
-      static_cast<T*>(args.out)[rows.offset(row, args) + column] =
-          from_float<T>(joined.value / joined.total);
-      continue;
+      join.for_values(count, finish(totals));
+      return;
     }
     const StoredSums<kDim> to{of_splits + split * kFloats, kDecodeRows};
-    to.values(row)[column] = joined.value;
-    if (column == 0) {
-      to.most(row) = joined.most;
-      to.total(row) = joined.total;
+    join.for_values(count, [&](int row, int column, float4 v) {
+      *reinterpret_cast<float4*>(to.values(row) + column) = v;
+    });
+    if (threadIdx.x < static_cast<unsigned>(count)) {
+      to.most(threadIdx.x) = most[threadIdx.x];
+      to.total(threadIdx.x) = totals[threadIdx.x];
     }
   }
-  if (args.splits == 1) return;
   __threadfence();
   __syncthreads();
   if (threadIdx.x == 0) {
@@ -454,17 +512,17 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   __syncthreads();
   if (!is_last) return;
   __threadfence();
-  for (int i = threadIdx.x; i < rows.count() * kDim; i += 128) {
-    const JoinedValue<kDim, false> joined(of_splits, kFloats, args.splits, i / kDim, i % kDim);
-    static_cast<T*>(args.out)[rows.offset(i / kDim, args) + i % kDim] =
-        from_float<T>(joined.value / joined.total);
-  }
+  // The tiles' memory is free by now; so many splits fit it.
+  const SumsJoin<kDim, false> join{of_splits, kFloats, args.splits, of_warps, most, totals};
+  join.prepare(count);
+  join.for_values(count, finish(totals));
 }
 
 template <typename T, int kDim>
 void launch_kernel(AttentionKernel kernel, const AttentionArgs& args, cudaStream_t on) {
   constexpr int kBytes = 4 * KeyTile<T, kDim>::kBytes;
-  static_assert(kBytes >= 4 * kDecodeRows * (kDim + 2) * static_cast<int>(sizeof(float)));
+  static_assert(kBytes >= 4 * kDecodeRows * (kDim + 2) * static_cast<int>(sizeof(float)) &&
+                kBytes >= kMostSplits * kDecodeRows * static_cast<int>(sizeof(float)));
   const auto launch = [&](auto function, unsigned splits) {
     cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
     const dim3 grid(static_cast<unsigned>(args.tile_count),

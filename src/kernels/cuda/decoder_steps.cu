@@ -181,26 +181,17 @@ __global__ void __launch_bounds__(256)
   for (std::int64_t i = threadIdx.x; i < columns; i += 256) out[to + i] = from[row + i];
 }
 
-// NaN before all numbers, then the larger, then the first.
-__device__ BestValue better(BestValue a, BestValue b) {
-  const bool a_nan = a.value != a.value;
-  const bool b_nan = b.value != b.value;
-  if (a_nan != b_nan) return a_nan ? a : b;
-  if (a.value != b.value && !a_nan) return a.value > b.value ? a : b;
-  return a.index <= b.index ? a : b;
-}
-
 template <typename T>
-__global__ void __launch_bounds__(1024)
+__global__ void __launch_bounds__(256)
     best_of_rows(const T* values, std::int64_t columns, BestValue* out) {
-  __shared__ BestValue warps[32];
+  __shared__ BestValue warps[8];
   const T* row = values + blockIdx.x * columns;
-  const int last = static_cast<int>(columns) - 1;
-  BestValue best{to_float(row[min(static_cast<int>(threadIdx.x), last)]),
-                 min(static_cast<int>(threadIdx.x), last)};
+  const int begin = static_cast<int>(columns * blockIdx.y / kBestParts);
+  const int end = static_cast<int>(columns * (blockIdx.y + 1) / kBestParts);
+  BestValue best{to_float(row[0]), 0};
+  if (begin < end) best = {to_float(row[begin]), begin};
 #pragma unroll 8
-  for (int i = threadIdx.x + 1024; i <= last; i += 1024)
-    best = better(best, {to_float(row[i]), i});
+  for (int i = begin + threadIdx.x; i < end; i += 256) best = better(best, {to_float(row[i]), i});
 #pragma unroll
   for (int offset = 16; offset > 0; offset /= 2) {
     best = better(best, {__shfl_xor_sync(kAllLanes, best.value, offset),
@@ -209,8 +200,8 @@ __global__ void __launch_bounds__(1024)
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = best;
   __syncthreads();
   if (threadIdx.x != 0) return;
-  for (int i = 1; i < 32; ++i) best = better(best, warps[i]);
-  out[blockIdx.x] = best;
+  for (int i = 1; i < 8; ++i) best = better(best, warps[i]);
+  out[blockIdx.x * kBestParts + blockIdx.y] = best;
 }
 
 bool is_wide(std::int64_t columns, std::initializer_list<const void*> pointers,
@@ -273,8 +264,9 @@ void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
                          BestValue* out, void* stream) noexcept {
   with_operand_type(dtype, [&]<typename T>(T) {
-    best_of_rows<T><<<static_cast<unsigned>(rows), 1024, 0, static_cast<cudaStream_t>(stream)>>>(
-        static_cast<const T*>(values), columns, out);
+    best_of_rows<T><<<dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
+                      static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(values), columns,
+                                                           out);
   });
 }
 

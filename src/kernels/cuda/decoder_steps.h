@@ -72,13 +72,24 @@ void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std:
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
                         std::int64_t row_bytes, void* out, void* stream) noexcept;
 
-/// The first of the largest values of a row; value NaN where any of the row is.
+/// The first of the largest of some values; NaN where any is.
 struct BestValue {
   float value = 0;
   std::int32_t index = 0;
 };
+/// Parts of a row of which each has a best value of its own.
+inline constexpr std::int64_t kBestParts = 32;
+/// out [rows, kBestParts]; a part without values has the row's first one.
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
                          BestValue* out, void* stream) noexcept;
+/// Of two, the one that has the row's: NaN before all numbers, then the larger, then the first.
+constexpr BestValue better(const BestValue& a, const BestValue& b) noexcept {
+  const bool a_nan = a.value != a.value;
+  const bool b_nan = b.value != b.value;
+  if (a_nan != b_nan) return a_nan ? a : b;
+  if (a.value != b.value && !a_nan) return a.value > b.value ? a : b;
+  return a.index <= b.index ? a : b;
+}
 
 /// Tokens of one sequence that attend together: rows first_row .. first_row + tokens.
 struct AttentionTile {
@@ -110,6 +121,8 @@ enum class AttentionKernel : std::uint8_t { kAnySize, kPrefill, kDecode };
 /// token.
 inline constexpr std::int32_t kPrefillRows = 64;
 inline constexpr std::int32_t kDecodeRows = 16;
+/// Splits at most.
+inline constexpr std::int32_t kMostSplits = 256;
 /// Keys that blocks go through at a time: splits are made of whole ones.
 inline constexpr std::int32_t kAttentionKeys = 64;
 

@@ -85,10 +85,32 @@ __device__ void dequantize_word(unsigned word, const Scales& scales, unsigned (&
 #endif
 }
 
+/// The four registers of a left operand from one word: bare codes, of which what is the same for all
+/// of a row comes off later or, as an exact difference, here.
+template <typename T, ZeroPointDomain kZero>
+__device__ void bare_word(unsigned word, unsigned zeros, unsigned (&a)[4]) {
+#if __CUDA_ARCH__ >= 800
+  using P = Pair<T>;
+  using Type = typename P::Type;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    a[i] = ((word >> (4 * i)) & 0x000f000fu) | P::kMagic;
+    if constexpr (kZero == ZeroPointDomain::kInt) {
+      const Type zero_pair = pair_of<Type>(zeros);
+      a[i] = bits_of(__hsub2(pair_of<Type>(a[i]),
+                             P::twice(i % 2 == 0 ? zero_pair.x : zero_pair.y)));
+    } else if constexpr (kZero == ZeroPointDomain::kNone) {
+      a[i] = bits_of(__hsub2(pair_of<Type>(a[i]), P::of(P::kOffset)));
+    }
+  }
+#endif
+}
+
+// c += a * b
 template <typename T>
 __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800
-  if constexpr (sizeof(Pair<T>) > 0 && Pair<T>::kMagic == Pair<__nv_bfloat16>::kMagic) {
+  if constexpr (Pair<T>::kMagic == Pair<__nv_bfloat16>::kMagic) {
     asm volatile(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
@@ -103,6 +125,55 @@ __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, uns
   }
 #endif
 }
+
+/// Scales of a lane's rows g and g + 8 as float32, and what a sum of x is multiplied with.
+template <typename T, ZeroPointDomain kZero>
+struct RowFactors {
+  float scale[2];
+  float of_sum[2];
+
+  __device__ explicit RowFactors(const Scales& s) {
+    using Type = typename Pair<T>::Type;
+    const Type scale_pair = pair_of<Type>(s.scale);
+    scale[0] = to_float(scale_pair.x);
+    scale[1] = to_float(scale_pair.y);
+    if constexpr (kZero == ZeroPointDomain::kFloat) {
+      const Type zero_pair = pair_of<Type>(s.zero);
+      of_sum[0] = fmaf(-Pair<T>::kOffset, scale[0], to_float(zero_pair.x));
+      of_sum[1] = fmaf(-Pair<T>::kOffset, scale[1], to_float(zero_pair.y));
+    }
+  }
+};
+
+/// Sums of one group's products: scales belong to a row, so that they need not multiply every code.
+/// With float zero points also the sums of x, from a left operand of ones.
+template <typename T, ZeroPointDomain kZero, int kBlocks>
+struct GroupSums {
+  float products[kBlocks][4] = {};
+  float ones[kBlocks][4] = {};
+
+  __device__ void add(int b, const unsigned (&a)[4], unsigned b0, unsigned b1) {
+    multiply<T>(products[b], a, b0, b1);
+    if constexpr (kZero == ZeroPointDomain::kFloat) {
+      const unsigned one = bits_of(Pair<T>::of(1.0f));
+      const unsigned row[4] = {one, one, one, one};
+      multiply<T>(ones[b], row, b0, b1);
+    }
+  }
+
+  __device__ void add_to(float (&c)[kBlocks][4], const Scales& s) const {
+    const RowFactors<T, kZero> factors(s);
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        c[b][i] = fmaf(factors.scale[i / 2], products[b][i], c[b][i]);
+        if constexpr (kZero == ZeroPointDomain::kFloat)
+          c[b][i] = fmaf(factors.of_sum[i / 2], ones[b][i], c[b][i]);
+      }
+    }
+  }
+};
 
 // Once and from end to end: past the first-level cache, which holds x.
 __device__ uint4 read_once(const uint4* from) {
@@ -213,8 +284,8 @@ struct RightOperand {
 constexpr int blocks_per_processor(int row_blocks) { return row_blocks == 1 ? 2 : 1; }
 
 // A block has `tiles` tiles, each shared by `parts` warps that lie along K. kBlocks: of 8 rows of
-// x.
-template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
+// x. kHalves: the halves of a chunk are groups of their own.
+template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps, bool kHalves>
 __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
     int4_product(Int4TilesView w, OperandView x, bool rounds_before_bias, EpilogueArgs args,
                  int tiles, int parts) {
@@ -224,7 +295,7 @@ __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
   const int lane = threadIdx.x % 32;
   const int part = warp % parts;
   const std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) * tiles + warp / parts;
-  float c[2][kBlocks][4] = {};  // One for each half of the columns: two chains of products.
+  float c[kBlocks][4] = {};
   if (tile < w.tiles) {
     const int begin = static_cast<int>(w.chunks * part / parts);
     const int end = static_cast<int>(w.chunks * (part + 1) / parts);
@@ -249,7 +320,7 @@ __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
       const uint4 codes = now.words[lane];
       Scales scales[2];
 #pragma unroll
-      for (int h = 0; h < 2; ++h)
+      for (int h = 0; h < (kHalves ? 2 : 1); ++h)
         scales[h] = {now.scale[h][lane / 4],
                      kZero == ZeroPointDomain::kNone ? 0 : now.zero[h][lane / 4]};
       // The stage of the chunk before, which every lane has read by now.
@@ -259,15 +330,21 @@ __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
       if (chunk + 1 < end) next.template load<T>(left, chunk + 1, own, x.stride);
       const unsigned words[4] = {codes.x, codes.y, codes.z, codes.w};
 #pragma unroll
-      for (int h = 0; h < 2; ++h) {
-        unsigned a[2][4];
-        dequantize_word<T, kZero>(words[2 * h], scales[h], a[0]);
-        dequantize_word<T, kZero>(words[2 * h + 1], scales[h], a[1]);
+      for (int group = 0; group < (kHalves ? 2 : 1); ++group) {
+        GroupSums<T, kZero, kBlocks> sums_of_group;
 #pragma unroll
-        for (int b = 0; b < kBlocks; ++b) {
-          multiply<T>(c[h][b], a[0], right.words[h][b].x, right.words[h][b].y);
-          multiply<T>(c[h][b], a[1], right.words[h][b].z, right.words[h][b].w);
+        for (int word = 0; word < (kHalves ? 2 : 4); ++word) {
+          const int at_word = 2 * group + word;
+          unsigned a[4];
+          bare_word<T, kZero>(words[at_word], scales[group].zero, a);
+#pragma unroll
+          for (int b = 0; b < kBlocks; ++b) {
+            const uint4 x8 = right.words[at_word / 2][b];
+            sums_of_group.add(b, a, at_word % 2 == 0 ? x8.x : x8.z,
+                              at_word % 2 == 0 ? x8.y : x8.w);
+          }
         }
+        sums_of_group.add_to(c, scales[group]);
       }
     }
   }
@@ -279,7 +356,7 @@ __global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
   for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
     for (int i = 0; i < 4; ++i)
-      sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[0][b][i] + c[1][b][i];
+      sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[b][i];
   }
   __syncthreads();
   // The parts of a tile in their order, whatever the order in which warps came to an end.
@@ -359,22 +436,57 @@ void with_kinds(const Int4TilesView& w, const F& fn) {
   }
 }
 
-// As many blocks as fill the processors evenly, each of at most kWarps tiles; what warps are left
-// lie along K.
+/// How the warps of a product lie: blocks of `tiles` tiles, each shared by `parts` warps.
+struct Layout {
+  int tiles = 1;
+  int parts = 1;
+};
+
+// The one that gives all processors the same number of tiles, most nearly, and then the most warps.
+// A processor has room for `room` warps.
+Layout choose_layout(const Int4TilesView& w, int processors, int warps, int room) {
+  Layout best;
+  double best_share = 0;
+  for (int tiles = 1; tiles <= warps; ++tiles) {
+    const std::int64_t blocks = (w.tiles + tiles - 1) / tiles;
+    const std::int64_t each = (blocks + processors - 1) / processors;
+    const std::int64_t at_once = min(each, static_cast<std::int64_t>(max(room / tiles, 1)));
+    const auto parts = static_cast<int>(
+        min(min(static_cast<std::int64_t>(warps / tiles), room / (tiles * at_once)), w.chunks));
+    if (parts < 1) continue;
+    const double even = static_cast<double>(w.tiles) / static_cast<double>(each * tiles * processors);
+    const double filled = static_cast<double>(at_once * tiles * parts) / room;
+    const double share = even * min(filled + 0.25, 1.0);  // Three quarters are nearly as good.
+    if (share > best_share) {
+      best_share = share;
+      best = {tiles, parts};
+    }
+  }
+  return best;
+}
+
+template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps, bool kHalves>
+void launch_kernel(const Int4TilesView& w, const OperandView& x, bool rounds_before_bias,
+                   const EpilogueArgs& args, int processors, cudaStream_t on) {
+  const Layout layout =
+      choose_layout(w, processors, kWarps, kWarps * blocks_per_processor(kBlocks));
+  const auto blocks = static_cast<unsigned>((w.tiles + layout.tiles - 1) / layout.tiles);
+  const int warps = layout.tiles * layout.parts;
+  const int bytes = warps * max(static_cast<int>(kStages * sizeof(Stage)), kBlocks * 512);
+  const auto kernel = int4_product<T, kZero, kBlocks, kWarps, kHalves>;
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  kernel<<<blocks, 32 * warps, bytes, on>>>(w, x, rounds_before_bias, args, layout.tiles,
+                                            layout.parts);
+}
+
 template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
 void launch(const Int4TilesView& w, const OperandView& x, bool rounds_before_bias,
             const EpilogueArgs& args, int processors, cudaStream_t on) {
-  const int at_once = processors * blocks_per_processor(kBlocks);
-  int tiles = kWarps + 1;
-  for (int rounds = 1; tiles > kWarps; ++rounds)
-    tiles = static_cast<int>((w.tiles + at_once * rounds - 1) / (at_once * rounds));
-  const int parts = static_cast<int>(min(static_cast<std::int64_t>(kWarps / tiles), w.chunks));
-  const auto blocks = static_cast<unsigned>((w.tiles + tiles - 1) / tiles);
-  const int warps = tiles * parts;
-  const int bytes = warps * max(static_cast<int>(kStages * sizeof(Stage)), kBlocks * 512);
-  const auto kernel = int4_product<T, kZero, kBlocks, kWarps>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  kernel<<<blocks, 32 * warps, bytes, on>>>(w, x, rounds_before_bias, args, tiles, parts);
+  if (w.group_shift < 6) {
+    launch_kernel<T, kZero, kBlocks, kWarps, true>(w, x, rounds_before_bias, args, processors, on);
+  } else {
+    launch_kernel<T, kZero, kBlocks, kWarps, false>(w, x, rounds_before_bias, args, processors, on);
+  }
 }
 
 }  // namespace
