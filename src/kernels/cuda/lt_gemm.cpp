@@ -52,6 +52,25 @@ struct Descriptors {
   cublasLtMatrixLayoutOpaque_t weight, x, out;
 };
 
+// One scale a row of each side.
+bool describe_scales(const LtScales& scales, Descriptors& d) noexcept {
+#if CUBLAS_VERSION >= 120900
+  const cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+    return cublasLtMatmulDescSetAttribute(&d.product, attribute, &value, sizeof(value)) ==
+           CUBLAS_STATUS_SUCCESS;
+  };
+  return set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode) &&
+         set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode) &&
+         set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, scales.weight) &&
+         set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, scales.x);
+#else
+  static_cast<void>(scales);
+  static_cast<void>(d);
+  return false;
+#endif
+}
+
 bool describe(const LtProduct& p, Descriptors& d) noexcept {
   const bool is_int = p.operand == DType::kInt8;
   const cublasOperation_t transposed = CUBLAS_OP_T;
@@ -135,10 +154,12 @@ LtGemm::LtGemm(int device) : impl_(std::make_unique<Impl>()) { impl_->handle = h
 LtGemm::~LtGemm() = default;
 
 bool LtGemm::run(const LtProduct& product, const void* x, const void* weight, void* out,
-                 std::byte* workspace, void* stream) const noexcept {
+                 std::byte* workspace, void* stream, const LtScales& scales) const noexcept {
   Descriptors d;
   cublasLtMatmulAlgo_t algorithm;
-  if (!describe(product, d) || !impl_->find(product, d, algorithm)) return false;
+  if (!describe(product, d) || (product.is_scaled && !describe_scales(scales, d)) ||
+      !impl_->find(product, d, algorithm))
+    return false;
   const float one = 1.0f;
   const float zero = 0.0f;
   const std::int32_t int_one = 1;
