@@ -112,6 +112,14 @@ TORCHAO_CPP_EXPORT ModelInfo inspect_model(const std::filesystem::path& director
 /// True when models of this architecture ("Qwen3ForCausalLM") can be run, explained and quantized here.
 TORCHAO_CPP_EXPORT bool is_supported_architecture(std::string_view architecture) noexcept;
 
+struct ArchitectureInfo {
+  std::string_view name;        ///< As in config.json's "architectures".
+  std::string_view model_type;  ///< As in config.json.
+  std::string_view runs;        ///< What of it runs, beyond the form of Llama.
+};
+/// All of them, by name.
+TORCHAO_CPP_EXPORT std::vector<ArchitectureInfo> architecture_infos();
+
 /// Decides every linear of a model without reading weights' values ("explain"): kernels are chosen on the stored or would-be weight class.
 TORCHAO_CPP_EXPORT std::vector<LinearReport> explain_model(const std::filesystem::path& directory, const ModelOptions& options,
                                                            std::vector<std::string>* notices = nullptr);

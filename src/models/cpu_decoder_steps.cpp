@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <vector>
 
 #include "models/attention.h"
@@ -15,11 +16,12 @@ class CpuDecoderSteps final : public DecoderSteps {
   explicit CpuDecoderSteps(const DecoderStepsSpec& spec)
       : config_(spec.config),
         dtype_(spec.dtype),
-        rope_(config_.rope, config_.head_dim, spec.max_length, dtype_, config_.where),
         attention_({config_.num_heads, config_.num_kv_heads, config_.head_dim}, dtype_,
                    spec.max_rows, spec.max_length),
         queries_(
             Tensor::empty(DType::kFloat32, {spec.max_rows, config_.num_heads * config_.head_dim})) {
+    if (config_.architecture->positions == PositionKind::kRotary)
+      rope_.emplace(config_.rope, config_.head_dim, spec.max_length, dtype_, config_.where);
     const auto rows = static_cast<std::size_t>(spec.max_rows);
     ids_.reserve(rows);
     places_.reserve(rows);
@@ -46,15 +48,24 @@ class CpuDecoderSteps final : public DecoderSteps {
 
   void embed(const Embedding& table, void* hidden) noexcept override { table.apply(ids_, hidden); }
 
-  void add_and_norm(const Tensor& weight, void* hidden, const void* delta,
+  void add_positions(const Tensor& table, void* hidden) noexcept override {
+    torchao_cpp::add_positions(table, config_.kPositionOffset, places_, hidden);
+  }
+
+  void add_and_norm(const NormWeights& norm, void* hidden, const void* delta,
                     void* out) noexcept override {
-    if (delta != nullptr) add_in_place(dtype_, hidden, delta, rows() * weight.numel());
-    rms_norm(weight, config_.rms_norm_eps, hidden, rows(), out);
+    const std::int64_t columns = config_.hidden_size;
+    if (delta != nullptr) add_in_place(dtype_, hidden, delta, rows() * columns);
+    if (config_.architecture->norm == NormKind::kRms) {
+      rms_norm(norm.weight, config_.norm_eps, hidden, rows(), out);
+    } else {
+      layer_norm(dtype_, norm, config_.norm_eps, hidden, rows(), columns, out);
+    }
   }
 
   void transform_qkv(const HeadTransform& transform, const QkvRows& qkv,
                      std::int64_t layer) noexcept override {
-    torchao_cpp::transform_qkv(transform, rope_, qkv, places_, layer,
+    torchao_cpp::transform_qkv(transform, rope_ ? &*rope_ : nullptr, qkv, places_, layer,
                                queries_.mutable_data<float>());
   }
 
@@ -66,10 +77,14 @@ class CpuDecoderSteps final : public DecoderSteps {
     torchao_cpp::silu_mul(dtype_, gate, up, rows(), config_.intermediate_size, out);
   }
 
+  void relu(void* x) noexcept override {
+    relu_in_place(dtype_, x, rows() * config_.intermediate_size);
+  }
+
   const void* last_rows(void* rows, std::int64_t count) noexcept override {
     // Moved to the front: a row goes to its place or before it, never over one that is still
     // needed.
-    const std::int64_t row_bytes = config_.hidden_size * dtype_size_bytes(dtype_);
+    const std::int64_t row_bytes = config_.embedding_dim * dtype_size_bytes(dtype_);
     auto* const bytes = static_cast<std::byte*>(rows);
     std::int64_t end = 0;
     for (std::int64_t i = 0; i < count; ++i) {
@@ -101,7 +116,7 @@ class CpuDecoderSteps final : public DecoderSteps {
 
   const DecoderConfig& config_;
   DType dtype_;
-  RotaryEmbedding rope_;
+  std::optional<RotaryEmbedding> rope_;
   Attention attention_;
   Tensor queries_;  ///< float32 [tokens, num_heads, head_dim]
   std::vector<float> floats_;

@@ -109,7 +109,7 @@ class CudaDecoderSteps final : public DecoderSteps {
         stream_(device_),
         tables_(spec, config_.num_kv_heads),
         read_(kReadBytes, device_),
-        last_(spec.max_batch * config_.hidden_size * dtype_size_bytes(dtype_), device_),
+        last_(spec.max_batch * config_.embedding_dim * dtype_size_bytes(dtype_), device_),
         best_(spec.max_batch * kBestBytes, device_),
         best_on_host_(spec.max_batch * kBestBytes, device_),
         queries_(spec.max_rows * config_.num_heads * config_.head_dim * dtype_size_bytes(dtype_),
@@ -117,12 +117,14 @@ class CudaDecoderSteps final : public DecoderSteps {
         partial_(attention_partial_floats(most_blocks_, config_.head_dim) *
                      static_cast<std::int64_t>(sizeof(float)),
                  device_) {
-    const RotaryEmbedding rope(config_.rope, config_.head_dim, spec.max_length, dtype_,
-                               config_.where);
-    const std::int64_t bytes =
-        spec.max_length * (config_.head_dim / 2) * static_cast<std::int64_t>(sizeof(float));
-    cos_ = DeviceBuffer(rope.cos(0), bytes, device_);
-    sin_ = DeviceBuffer(rope.sin(0), bytes, device_);
+    if (config_.architecture->positions == PositionKind::kRotary) {
+      const RotaryEmbedding rope(config_.rope, config_.head_dim, spec.max_length, dtype_,
+                                 config_.where);
+      const std::int64_t bytes =
+          spec.max_length * (config_.head_dim / 2) * static_cast<std::int64_t>(sizeof(float));
+      cos_ = DeviceBuffer(rope.cos(0), bytes, device_);
+      sin_ = DeviceBuffer(rope.sin(0), bytes, device_);
+    }
     stream_.clear(tables_.counters(), tables_.counter_bytes());
     stream_.check("preparing a decoder");
   }
@@ -174,12 +176,27 @@ class CudaDecoderSteps final : public DecoderSteps {
                           stream_.stream());
   }
 
-  void add_and_norm(const Tensor& weight, void* hidden, const void* delta,
+  void add_positions(const Tensor& table, void* hidden) noexcept override {
+    launch_add_positions(dtype_, table.bytes(), tables_.token_rows(), config_.kPositionOffset,
+                         tables_.rows, config_.hidden_size, hidden, stream_.handle());
+  }
+
+  void add_and_norm(const NormWeights& norm, void* hidden, const void* delta,
                     void* out) noexcept override {
-    launch_add_and_norm(dtype_,
-                        {weight.bytes(), config_.rms_norm_eps, tables_.rows, weight.numel(), hidden,
-                         delta, out},
-                        stream_.handle());
+    NormArgs args;
+    args.weight = norm.weight.defined() ? norm.weight.bytes() : nullptr;
+    args.bias = norm.bias.defined() ? norm.bias.bytes() : nullptr;
+    args.eps = config_.norm_eps;
+    args.rows = tables_.rows;
+    args.columns = config_.hidden_size;
+    args.hidden = hidden;
+    args.delta = delta;
+    args.out = out;
+    if (config_.architecture->norm == NormKind::kRms) {
+      launch_add_and_norm(dtype_, args, stream_.handle());
+    } else {
+      launch_add_and_layer_norm(dtype_, args, stream_.handle());
+    }
   }
 
   void transform_qkv(const HeadTransform& transform, const QkvRows& qkv,
@@ -195,8 +212,8 @@ class CudaDecoderSteps final : public DecoderSteps {
     args.q_norm = transform.q_norm.bytes();
     args.k_norm = transform.k_norm.bytes();
     args.eps = transform.eps;
-    args.cos = cos_.as<float>();
-    args.sin = sin_.as<float>();
+    args.cos = transform.rotates ? cos_.as<float>() : nullptr;
+    args.sin = transform.rotates ? sin_.as<float>() : nullptr;
     args.tokens = tables_.token_rows();
     args.caches = tables_.caches();
     args.layer = layer;
@@ -226,11 +243,15 @@ class CudaDecoderSteps final : public DecoderSteps {
                     stream_.handle());
   }
 
+  void relu(void* x) noexcept override {
+    launch_relu(dtype_, x, tables_.rows * config_.intermediate_size, stream_.handle());
+  }
+
   const void* last_rows(void* rows, std::int64_t count) noexcept override {
     if (is_decode_) return rows;
     const CudaDeviceGuard guard(device_);
     launch_gather_rows(rows, tables_.picked(), count,
-                       config_.hidden_size * dtype_size_bytes(dtype_), last_.data(),
+                       config_.embedding_dim * dtype_size_bytes(dtype_), last_.data(),
                        stream_.handle());
     return last_.data();
   }

@@ -71,22 +71,29 @@ class DecoderModel {
 
  private:
   struct Layer {
-    Tensor input_layernorm;
-    Tensor post_attention_layernorm;
+    NormWeights attention_norm;
+    NormWeights mlp_norm;
     HeadTransform heads;
     std::unique_ptr<PackedLinear> qkv_proj;
     std::unique_ptr<LinearBase> o_proj;
-    std::unique_ptr<PackedLinear> gate_up_proj;
-    std::unique_ptr<LinearBase> down_proj;
+    std::unique_ptr<PackedLinear> mlp_in;  ///< gate_proj and up_proj, or fc1.
+    std::unique_ptr<LinearBase> mlp_out;   ///< down_proj or fc2.
   };
 
   void load(const LinearBuild& build, WeightLoader& loader);
+  NormWeights load_norm(const std::string& prefix, WeightLoader& loader) const;
   Layer load_layer(std::int64_t index, const LinearBuild& build, WeightLoader& loader) const;
   void load_head(const LinearBuild& build, WeightLoader& loader, const LoadedWeight& embedding);
   void count_weights();
   void allocate_workspace();
   void run_steps() noexcept;
+  void embed() noexcept;
   void run_layer(std::int64_t index) noexcept;
+  void run_mlp(const Layer& layer, const void* x, void* out) noexcept;
+  void finish() noexcept;
+  /// What the head is fed with: [rows, embedding_dim].
+  std::byte* output() noexcept;
+  LinearContext context() noexcept;
   template <typename F>
   void for_head_rows(const void* rows, std::int64_t count, const F& fn);
   template <typename F>
@@ -102,8 +109,11 @@ class DecoderModel {
   std::int64_t head_rows_ = 0;  ///< Rows of logits computed at a time.
   Device device_;
 
-  std::optional<Embedding> embed_tokens_;  ///< [vocab_size, hidden_size], as it is stored.
-  Tensor norm_;
+  std::optional<Embedding> embed_tokens_;  ///< [vocab_size, embedding_dim], as it is stored.
+  Tensor embed_positions_;                 ///< Where positions are learned.
+  std::unique_ptr<LinearBase> project_in_;  ///< Null where embedding_dim is hidden_size.
+  std::unique_ptr<LinearBase> project_out_;
+  NormWeights norm_;
   std::vector<Layer> layers_;
   std::unique_ptr<LinearBase> lm_head_;
   std::vector<LinearReport> reports_;
@@ -118,6 +128,7 @@ class DecoderModel {
   // Workspace for max_chunk_ tokens.
   Tensor hidden_;   ///< [tokens, hidden_size]: the residual stream.
   Tensor normed_;   ///< [tokens, hidden_size]; between layers what is to be added to hidden_.
+  Tensor projected_;  ///< [tokens, embedding_dim], where that is not hidden_size.
   Tensor wide_;     ///< Results of the packed linears.
   Tensor inner_;    ///< Attention output, or the product of gate and up.
   Tensor head_out_;

@@ -56,8 +56,11 @@ class DecoderSteps {
 
   /// hidden [rows, table.embedding_dim()]
   virtual void embed(const Embedding& table, void* hidden) noexcept = 0;
-  /// hidden += delta, unless that is null; out = norm of hidden. `out` may be `delta`.
-  virtual void add_and_norm(const Tensor& weight, void* hidden, const void* delta,
+  /// hidden [rows, hidden_size] += the row of each token's position in the table of learned ones.
+  virtual void add_positions(const Tensor& table, void* hidden) noexcept = 0;
+  /// hidden += delta, unless that is null; out = norm of hidden, of the architecture's kind. `out`
+  /// may be `delta` or `hidden`.
+  virtual void add_and_norm(const NormWeights& norm, void* hidden, const void* delta,
                             void* out) noexcept = 0;
   /// Queries are kept for attend(); keys and values go to the caches.
   virtual void transform_qkv(const HeadTransform& transform, const QkvRows& qkv,
@@ -67,7 +70,10 @@ class DecoderSteps {
   /// out [rows, intermediate_size] = silu(gate) * up
   virtual void silu_mul(RowView gate, RowView up, void* out) noexcept = 0;
 
-  /// The rows [count, hidden_size] of the last token of each of the first `count` sequences; those
+  /// x [rows, intermediate_size] = max(x, 0)
+  virtual void relu(void* x) noexcept = 0;
+
+  /// The rows [count, embedding_dim] of the last token of each of the first `count` sequences; those
   /// of `rows` may be lost.
   virtual const void* last_rows(void* rows, std::int64_t count) noexcept = 0;
   /// Values of the dtype as float32 in host memory. Throws DeviceError for an error of anything that

@@ -40,7 +40,7 @@ RandomModelReport make_random_model(const fs::path& config_file, const fs::path&
     const Shape shape = parameter.shape;
     writer.add(fqn, report.dtype, shape, [&, parameter = std::move(parameter)] {
       check_not_cancelled(options.cancelled);
-      return parameter.values(report.dtype, config.initializer_range, options.seed, parameter.fqn);
+      return parameter.values(report.dtype, decoder.initializer_range, options.seed, parameter.fqn);
     });
   }
   report.nbytes = report.num_parameters * dtype_size_bytes(report.dtype);

@@ -86,7 +86,8 @@ PackedLinear::PackedLinear(const Description& description, const LinearBuild& bu
   }
   const std::string fused_class = loader.class_name(description.prefix + ".weight");
   const std::string part_class = loader.class_name(description.part_prefixes.front() + ".weight");
-  if (!fused_class.empty() && !part_class.empty()) {
+  const bool is_one = description.part_prefixes.front() == description.prefix;
+  if (!is_one && !fused_class.empty() && !part_class.empty()) {
     throw CheckpointError(
         fmt::format("weight '{}.weight' is in the checkpoint twice: also as its part '{}.weight'",
                     description.prefix, description.part_prefixes.front()),

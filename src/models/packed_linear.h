@@ -35,7 +35,7 @@ struct LinearBuild {
 };
 
 /// Linears with one input: a fused layer (q, k, v or gate, up), or the parts apart where their
-/// configs or weight classes differ. The result is one buffer: fused [m, sum of sizes]; apart one
+/// configs or weight classes differ; or one linear that is its own only part. The result is one buffer: fused [m, sum of sizes]; apart one
 /// part after the other, each [m, size].
 class PackedLinear {
  public:

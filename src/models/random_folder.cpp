@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <map>
 #include <mutex>
+#include <string>
 
 #include "base/json.h"
 #include "io/checkpoint_source.h"
@@ -10,21 +11,12 @@
 namespace torchao_cpp {
 namespace {
 
-constexpr std::string_view kLayers = "model.layers.";
-
 /// Plain weights that are made when they are asked for. Those of a layer are those of every other,
 /// so that one layer is all that is made and held.
 class RandomSource final : public CheckpointSource {
  public:
   explicit RandomSource(const HfConfig& config)
-      : dtype_(config.dtype.value_or(DType::kBFloat16)),
-        deviation_(config.initializer_range),
-        parameters_(random_parameters(DecoderConfig::from_hf_config(config))) {
-    for (const RandomParameter& parameter : parameters_) {
-      names.push_back(parameter.fqn);
-      nbytes += shape_numel(parameter.shape) * dtype_size_bytes(dtype_);
-    }
-  }
+      : RandomSource(config, DecoderConfig::from_hf_config(config)) {}
 
   CheckpointEntry entry(std::size_t index) const override {
     const RandomParameter& parameter = parameters_[index];
@@ -38,15 +30,27 @@ class RandomSource final : public CheckpointSource {
   }
 
  private:
+  RandomSource(const HfConfig& config, const DecoderConfig& decoder)
+      : dtype_(config.dtype.value_or(DType::kBFloat16)),
+        deviation_(decoder.initializer_range),
+        layers_(std::string(decoder.architecture->names->layers) + "."),
+        parameters_(random_parameters(decoder)) {
+    for (const RandomParameter& parameter : parameters_) {
+      names.push_back(parameter.fqn);
+      nbytes += shape_numel(parameter.shape) * dtype_size_bytes(dtype_);
+    }
+  }
+
   // "mlp.up_proj.weight" of any layer.
-  static std::string_view name_in_layer(std::string_view fqn) {
-    if (!fqn.starts_with(kLayers)) return fqn;
-    fqn.remove_prefix(kLayers.size());
+  std::string_view name_in_layer(std::string_view fqn) const {
+    if (!fqn.starts_with(layers_)) return fqn;
+    fqn.remove_prefix(layers_.size());
     return fqn.substr(fqn.find('.') + 1);
   }
 
   DType dtype_;
   double deviation_;
+  std::string layers_;  ///< What the names of every layer's parameters begin with.
   std::vector<RandomParameter> parameters_;
   mutable std::mutex mutex_;
   mutable std::map<std::string_view, Tensor> made_;

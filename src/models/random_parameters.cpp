@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "models/random_parameters.h"
 
+#include <fmt/format.h>
+
 #include "models/layer_selection.h"
 #include "models/normal_values.h"
 
@@ -9,34 +11,55 @@ namespace {
 
 using Init = RandomParameter::Init;
 
-std::vector<RandomParameter> layer_parameters(const DecoderConfig& config, std::int64_t index) {
-  const std::string prefix = layer_prefix(index);
-  std::vector<RandomParameter> out;
-  for (const DecoderLinear& linear : decoder_linears(config, index)) {
+void add_linears(std::span<const DecoderLinear> linears, std::vector<RandomParameter>& out) {
+  for (const DecoderLinear& linear : linears) {
     const Shape shape{linear.output_size, linear.input_size};
     out.push_back({linear.prefix + ".weight", shape, Init::kNormal});
     if (linear.has_bias)
       out.push_back({linear.prefix + ".bias", {linear.output_size}, Init::kZeros});
   }
+}
+
+void add_norm(const DecoderConfig& config, const std::string& prefix,
+              std::vector<RandomParameter>& out) {
+  if (!config.has_norm_weights) return;
+  out.push_back({prefix + ".weight", {config.hidden_size}, Init::kOnes});
+  if (config.architecture->norm == NormKind::kLayer)
+    out.push_back({prefix + ".bias", {config.hidden_size}, Init::kZeros});
+}
+
+std::vector<RandomParameter> layer_parameters(const DecoderConfig& config, std::int64_t index) {
+  const DecoderNames& names = *config.architecture->names;
+  const std::string prefix = layer_prefix(config, index);
+  std::vector<RandomParameter> out;
+  add_linears(decoder_linears(config, index), out);
   if (config.architecture->has_qk_norm) {
     out.push_back({prefix + ".self_attn.q_norm.weight", {config.head_dim}, Init::kOnes});
     out.push_back({prefix + ".self_attn.k_norm.weight", {config.head_dim}, Init::kOnes});
   }
-  out.push_back({prefix + ".input_layernorm.weight", {config.hidden_size}, Init::kOnes});
-  out.push_back({prefix + ".post_attention_layernorm.weight", {config.hidden_size}, Init::kOnes});
+  add_norm(config, fmt::format("{}.{}", prefix, names.attention_norm), out);
+  add_norm(config, fmt::format("{}.{}", prefix, names.mlp_norm), out);
   return out;
 }
 
 }  // namespace
 
 std::vector<RandomParameter> random_parameters(const DecoderConfig& config) {
-  const Shape table{config.vocab_size, config.hidden_size};
-  std::vector<RandomParameter> out{{std::string(kEmbedPrefix) + ".weight", table, Init::kNormal}};
+  const DecoderNames& names = *config.architecture->names;
+  const Shape table{config.vocab_size, config.embedding_dim};
+  std::vector<RandomParameter> out{
+      {std::string(names.embed_tokens) + ".weight", table, Init::kNormal}};
+  if (config.architecture->positions == PositionKind::kLearned) {
+    out.push_back({std::string(names.embed_positions) + ".weight",
+                   {config.max_position_embeddings + config.kPositionOffset, config.hidden_size},
+                   Init::kNormal});
+  }
+  add_linears(projections(config), out);
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
     std::vector<RandomParameter> layer = layer_parameters(config, i);
     std::move(layer.begin(), layer.end(), std::back_inserter(out));
   }
-  out.push_back({"model.norm.weight", {config.hidden_size}, Init::kOnes});
+  if (!config.is_post_norm) add_norm(config, std::string(names.norm), out);
   if (!config.tie_word_embeddings)
     out.push_back({std::string(kHeadPrefix) + ".weight", table, Init::kNormal});
   return out;

@@ -2,6 +2,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 
 #include "e2e/demo_model.h"
@@ -107,6 +108,32 @@ TEST_F(CudaModel, LogitsAreThoseOfTheCpu) {
     const Tensor cpu = LLM(demo_model(), options).logits(ids);
     EXPECT_LT(distance(got, exact).rms, 1.2 * distance(cpu, exact).rms) << dtype_name(dtype);
     EXPECT_LT(distance(got, cpu).rms, 1.5 * distance(cpu, exact).rms) << dtype_name(dtype);
+  }
+}
+
+TEST_F(CudaModel, EveryArchitectureIsThatOfTheCpu) {
+  const std::filesystem::path data = TORCHAO_CPP_TEST_DATA;
+  for (const char* name :
+       {"checkpoints/base/llama", "checkpoints/base/opt", "architectures/base/mistral",
+        "architectures/base/opt-post-norm", "architectures/base/opt-bare",
+        "architectures/base/qwen2", "architectures/base/smollm3"}) {
+    const Tensor stored =
+        Checkpoint(data / name / "expected.safetensors").entry("input_ids").plain;
+    std::vector<std::int32_t> ids;
+    for (const std::int64_t id : stored.span<std::int64_t>())
+      ids.push_back(static_cast<std::int32_t>(id));
+    ModelOptions options = on_gpu(DType::kFloat32);
+    LLM gpu(data / name, options);
+    options.device = Device::cpu();
+    LLM cpu(data / name, options);
+    const Tensor want = cpu.logits(ids);
+    double largest = 1;
+    for (const float v : want.span<float>()) largest = std::max(largest, std::fabs(double{v}));
+    EXPECT_LT(distance(gpu.logits(ids), want).worst, 1e-4 * largest) << name;
+    SamplingParams params;
+    params.max_new_tokens = 12;
+    params.ignore_eos = true;
+    EXPECT_EQ(gpu.generate(ids, params).output_ids, cpu.generate(ids, params).output_ids) << name;
   }
 }
 

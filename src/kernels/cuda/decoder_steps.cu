@@ -50,6 +50,16 @@ struct Values {
   }
 };
 
+/// `v` += `from`, rounded, and stored to `to`.
+template <typename T, int kWidth>
+__device__ void add_rounded(const T* from, T* to, float (&v)[kWidth]) {
+  float d[kWidth];
+  Values<T, kWidth>::load(from, d);
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) v[j] = rounded<T>(v[j] + d[j]);
+  Values<T, kWidth>::store(to, v);
+}
+
 // A block a row; a thread reads again only what it wrote itself.
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(kMostThreads) add_and_norm(NormArgs args) {
@@ -65,13 +75,7 @@ __global__ void __launch_bounds__(kMostThreads) add_and_norm(NormArgs args) {
   for (std::int64_t i = begin; i < args.columns; i += step) {
     float v[kWidth];
     V::load(hidden + i, v);
-    if (delta != nullptr) {
-      float d[kWidth];
-      V::load(delta + i, d);
-#pragma unroll
-      for (int j = 0; j < kWidth; ++j) v[j] = rounded<T>(v[j] + d[j]);
-      V::store(hidden + i, v);
-    }
+    if (delta != nullptr) add_rounded<T, kWidth>(delta + i, hidden + i, v);
 #pragma unroll
     for (int j = 0; j < kWidth; ++j) sum = fmaf(v[j], v[j], sum);
   }
@@ -87,16 +91,78 @@ __global__ void __launch_bounds__(kMostThreads) add_and_norm(NormArgs args) {
   }
 }
 
+// As add_and_norm, but that the squares are of what is left without the mean.
+template <typename T, int kWidth>
+__global__ void __launch_bounds__(kMostThreads) add_and_layer_norm(NormArgs args) {
+  using V = Values<T, kWidth>;
+  const std::int64_t first = blockIdx.x * args.columns;
+  T* hidden = static_cast<T*>(args.hidden) + first;
+  const T* delta = args.delta == nullptr ? nullptr : static_cast<const T*>(args.delta) + first;
+  const T* weight = static_cast<const T*>(args.weight);
+  const T* bias = static_cast<const T*>(args.bias);
+  T* out = static_cast<T*>(args.out) + first;
+  const std::int64_t step = static_cast<std::int64_t>(blockDim.x) * kWidth;
+  const std::int64_t begin = static_cast<std::int64_t>(threadIdx.x) * kWidth;
+  const auto columns = static_cast<float>(args.columns);
+  float sum = 0.0f;
+  for (std::int64_t i = begin; i < args.columns; i += step) {
+    float v[kWidth];
+    V::load(hidden + i, v);
+    if (delta != nullptr) add_rounded<T, kWidth>(delta + i, hidden + i, v);
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) sum += v[j];
+  }
+  const float mean = sum_of_block(sum) / columns;
+  float squares = 0.0f;
+  for (std::int64_t i = begin; i < args.columns; i += step) {
+    float v[kWidth];
+    V::load(hidden + i, v);
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) squares = fmaf(v[j] - mean, v[j] - mean, squares);
+  }
+  __syncthreads();  // Every thread has read the first sum.
+  const float scale = 1.0f / sqrtf(sum_of_block(squares) / columns + args.eps);
+  for (std::int64_t i = begin; i < args.columns; i += step) {
+    float v[kWidth];
+    float w[kWidth];
+    float b[kWidth];
+    V::load(hidden + i, v);
+    if (weight != nullptr) V::load(weight + i, w);
+    if (bias != nullptr) V::load(bias + i, b);
+#pragma unroll
+    for (int j = 0; j < kWidth; ++j) {
+      const float y = (v[j] - mean) * scale;
+      const float scaled = weight == nullptr ? y : y * w[j];
+      v[j] = bias == nullptr ? scaled : scaled + b[j];
+    }
+    V::store(out + i, v);
+  }
+}
+
+template <typename T, int kWidth>
+__global__ void __launch_bounds__(256)
+    add_positions(const T* table, const TokenRow* tokens, std::int64_t offset,
+                  std::int64_t columns, T* hidden) {
+  const std::int64_t row = blockIdx.y;
+  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x) * kWidth;
+  if (i >= columns) return;
+  float v[kWidth];
+  T* to = hidden + row * columns + i;
+  Values<T, kWidth>::load(to, v);
+  add_rounded<T, kWidth>(table + (tokens[row].position + offset) * columns + i, to, v);
+}
+
 /// One head of one token: a warp.
 template <typename T>
 struct Head {
   const T* x;
   const T* norm;
   float scale;  ///< 1 / the root mean square, where there is a norm.
+  int dim;
   int half;
 
   __device__ Head(const T* x, const T* norm, float eps, int head_dim)
-      : x(x), norm(norm), scale(1.0f), half(head_dim / 2) {
+      : x(x), norm(norm), scale(1.0f), dim(head_dim), half(head_dim / 2) {
     if (norm == nullptr) return;
     float sum = 0.0f;
     for (int i = threadIdx.x % 32; i < head_dim; i += 32) {
@@ -112,6 +178,10 @@ struct Head {
   }
 
   __device__ void turn(const float* cos, const float* sin, T* out) const {
+    if (cos == nullptr) {
+      for (int i = threadIdx.x % 32; i < dim; i += 32) out[i] = from_float<T>(value(i));
+      return;
+    }
     for (int i = threadIdx.x % 32; i < half; i += 32) {
       const float a = value(i);
       const float b = value(i + half);
@@ -133,8 +203,10 @@ __global__ void __launch_bounds__(32 * kHeadsPerBlock) transform_qkv(QkvArgs arg
   if (head >= args.num_heads + 2 * args.num_kv_heads) return;
   const TokenRow token = args.tokens[row];
   const int dim = args.head_dim;
-  const float* cos = args.cos + static_cast<std::int64_t>(token.position) * (dim / 2);
-  const float* sin = args.sin + static_cast<std::int64_t>(token.position) * (dim / 2);
+  const bool rotates = args.cos != nullptr;
+  const std::int64_t angles = static_cast<std::int64_t>(token.position) * (dim / 2);
+  const float* cos = rotates ? args.cos + angles : nullptr;
+  const float* sin = rotates ? args.sin + angles : nullptr;
   if (head < args.num_heads) {
     T* out = static_cast<T*>(args.q_out) + (row * args.num_heads + head) * dim;
     Head<T>(head_at<T>(args.q, row, head, dim), static_cast<const T*>(args.q_norm), args.eps, dim)
@@ -171,6 +243,17 @@ __global__ void __launch_bounds__(256)
 #pragma unroll
   for (int j = 0; j < kWidth; ++j) u[j] *= rounded<T>(g[j] / (1.0f + expf(-g[j])));
   V::store(out + row * columns + i, u);
+}
+
+template <typename T, int kWidth>
+__global__ void __launch_bounds__(256) relu(T* x, std::int64_t count) {
+  const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x) * kWidth;
+  if (i >= count) return;
+  float v[kWidth];
+  Values<T, kWidth>::load(x + i, v);
+#pragma unroll
+  for (int j = 0; j < kWidth; ++j) v[j] = v[j] < 0.0f ? 0.0f : v[j];  // NaN stays.
+  Values<T, kWidth>::store(x + i, v);
 }
 
 __global__ void __launch_bounds__(256)
@@ -212,20 +295,61 @@ bool is_wide(std::int64_t columns, std::initializer_list<const void*> pointers,
   return wide;
 }
 
+struct NormLaunch {
+  explicit NormLaunch(const NormArgs& args)
+      : wide(is_wide(args.columns, {args.weight, args.bias, args.hidden, args.delta, args.out},
+                     {})) {
+    const std::int64_t units = (args.columns + (wide ? 7 : 0)) / (wide ? 8 : 1);
+    threads = static_cast<unsigned>(
+        min((units + 31) / 32 * 32, static_cast<std::int64_t>(kMostThreads)));
+    rows = static_cast<unsigned>(args.rows);
+  }
+
+  bool wide;
+  unsigned threads = 0;
+  unsigned rows = 0;
+};
+
 }  // namespace
 
 void launch_add_and_norm(DType dtype, const NormArgs& args, void* stream) noexcept {
   const auto on = static_cast<cudaStream_t>(stream);
-  const bool wide = is_wide(args.columns, {args.weight, args.hidden, args.delta, args.out}, {});
-  const std::int64_t units = (args.columns + (wide ? 7 : 0)) / (wide ? 8 : 1);
-  const auto threads = static_cast<unsigned>(
-      min((units + 31) / 32 * 32, static_cast<std::int64_t>(kMostThreads)));
-  const auto rows = static_cast<unsigned>(args.rows);
+  const NormLaunch launch(args);
   with_operand_type(dtype, [&]<typename T>(T) {
-    if (wide) {
-      add_and_norm<T, 8><<<rows, threads, 0, on>>>(args);
+    if (launch.wide) {
+      add_and_norm<T, 8><<<launch.rows, launch.threads, 0, on>>>(args);
     } else {
-      add_and_norm<T, 1><<<rows, threads, 0, on>>>(args);
+      add_and_norm<T, 1><<<launch.rows, launch.threads, 0, on>>>(args);
+    }
+  });
+}
+
+void launch_add_and_layer_norm(DType dtype, const NormArgs& args, void* stream) noexcept {
+  const auto on = static_cast<cudaStream_t>(stream);
+  const NormLaunch launch(args);
+  with_operand_type(dtype, [&]<typename T>(T) {
+    if (launch.wide) {
+      add_and_layer_norm<T, 8><<<launch.rows, launch.threads, 0, on>>>(args);
+    } else {
+      add_and_layer_norm<T, 1><<<launch.rows, launch.threads, 0, on>>>(args);
+    }
+  });
+}
+
+void launch_add_positions(DType dtype, const void* table, const TokenRow* tokens,
+                          std::int64_t offset, std::int64_t rows, std::int64_t columns,
+                          void* hidden, void* stream) noexcept {
+  const auto on = static_cast<cudaStream_t>(stream);
+  const bool wide = is_wide(columns, {table, hidden}, {});
+  const std::int64_t each = wide ? 2048 : 256;
+  const dim3 grid(static_cast<unsigned>((columns + each - 1) / each), static_cast<unsigned>(rows));
+  with_operand_type(dtype, [&]<typename T>(T) {
+    const auto* from = static_cast<const T*>(table);
+    auto* to = static_cast<T*>(hidden);
+    if (wide) {
+      add_positions<T, 8><<<grid, 256, 0, on>>>(from, tokens, offset, columns, to);
+    } else {
+      add_positions<T, 1><<<grid, 256, 0, on>>>(from, tokens, offset, columns, to);
     }
   });
 }
@@ -250,6 +374,20 @@ void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std:
       silu_mul<T, 8><<<grid, 256, 0, on>>>(gate, up, columns, static_cast<T*>(out));
     } else {
       silu_mul<T, 1><<<grid, 256, 0, on>>>(gate, up, columns, static_cast<T*>(out));
+    }
+  });
+}
+
+void launch_relu(DType dtype, void* x, std::int64_t count, void* stream) noexcept {
+  const auto on = static_cast<cudaStream_t>(stream);
+  const bool wide = is_wide(count, {x}, {});
+  const std::int64_t each = wide ? 2048 : 256;
+  const auto blocks = static_cast<unsigned>((count + each - 1) / each);
+  with_operand_type(dtype, [&]<typename T>(T) {
+    if (wide) {
+      relu<T, 8><<<blocks, 256, 0, on>>>(static_cast<T*>(x), count);
+    } else {
+      relu<T, 1><<<blocks, 256, 0, on>>>(static_cast<T*>(x), count);
     }
   });
 }

@@ -34,16 +34,25 @@ struct RowsView {
 };
 
 struct NormArgs {
-  const void* weight = nullptr;  ///< [columns]
+  const void* weight = nullptr;  ///< [columns]; null for ones, of launch_add_and_layer_norm.
   float eps = 0;
   std::int64_t rows = 0;
   std::int64_t columns = 0;
   void* hidden = nullptr;
   const void* delta = nullptr;  ///< Added to `hidden` first, or null.
-  void* out = nullptr;          ///< May be `delta`.
+  void* out = nullptr;          ///< May be `delta` or `hidden`.
+  const void* bias = nullptr;   ///< [columns] or null for zeros, of launch_add_and_layer_norm.
 };
 /// out = weight * cast(hidden / sqrt(mean(hidden^2) + eps))
 void launch_add_and_norm(DType dtype, const NormArgs& args, void* stream) noexcept;
+
+/// out = cast((hidden - mean) / sqrt(variance + eps) * weight + bias)
+void launch_add_and_layer_norm(DType dtype, const NormArgs& args, void* stream) noexcept;
+
+/// hidden[r] += table[tokens[r].position + offset], rows of `columns` elements.
+void launch_add_positions(DType dtype, const void* table, const TokenRow* tokens,
+                          std::int64_t offset, std::int64_t rows, std::int64_t columns,
+                          void* hidden, void* stream) noexcept;
 
 struct QkvArgs {
   RowsView q, k, v;
@@ -54,7 +63,7 @@ struct QkvArgs {
   const void* q_norm = nullptr;  ///< [head_dim] or null.
   const void* k_norm = nullptr;
   float eps = 0;
-  const float* cos = nullptr;  ///< [positions, head_dim / 2]
+  const float* cos = nullptr;  ///< [positions, head_dim / 2], or null: nothing is rotated.
   const float* sin = nullptr;
   const TokenRow* tokens = nullptr;
   const CacheView* caches = nullptr;
@@ -67,6 +76,9 @@ void launch_transform_qkv(DType dtype, const QkvArgs& args, void* stream) noexce
 /// out[r, i] = silu(gate[r, i]) * up[r, i], out [rows, columns].
 void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std::int64_t rows,
                      std::int64_t columns, void* out, void* stream) noexcept;
+
+/// x = max(x, 0), `count` elements.
+void launch_relu(DType dtype, void* x, std::int64_t count, void* stream) noexcept;
 
 /// out[i] = from[picked[i]], rows of `row_bytes` bytes, a multiple of 2.
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
