@@ -17,8 +17,8 @@ constexpr std::int64_t kOptPositions = 2048;
 void check_activation(const HfConfig& config, std::string_view key, std::string_view value,
                       std::string_view supported) {
   if (value == supported) return;
-  throw UnsupportedError(fmt::format("{}: {} is '{}'; only '{}' is supported", config.where, key,
-                                     value, supported));
+  throw UnsupportedError(
+      fmt::format("{}: {} is '{}'; only '{}' is supported", config.where, key, value, supported));
 }
 
 void check_layer_types(const HfConfig& config) {
@@ -34,8 +34,8 @@ void check_layer_types(const HfConfig& config) {
 void limit_to_window(const HfConfig& config, DecoderConfig& out) {
   const DecoderArchitecture& architecture = *out.architecture;
   if (!config.use_sliding_window.value_or(architecture.uses_sliding_window)) return;
-  const std::int64_t window = config.has_sliding_window ? config.sliding_window.value_or(0)
-                                                        : architecture.sliding_window;
+  const std::int64_t window =
+      config.has_sliding_window ? config.sliding_window.value_or(0) : architecture.sliding_window;
   if (window == 0 || (out.max_length > 0 && window >= out.max_length)) return;
   out.max_length = window;
   out.max_length_key = "sliding_window";
@@ -54,9 +54,8 @@ std::vector<bool> rotating_layers(const HfConfig& config, const DecoderArchitect
                       "validation");
   }
   for (std::size_t i = 0; i < layers; ++i) {
-    out[i] = given.empty()
-                 ? (static_cast<std::int64_t>(i) + 1) % config.no_rope_layer_interval != 0
-                 : given[i] != 0;
+    out[i] = given.empty() ? (static_cast<std::int64_t>(i) + 1) % config.no_rope_layer_interval != 0
+                           : given[i] != 0;
   }
   return out;
 }

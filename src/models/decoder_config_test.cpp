@@ -52,10 +52,14 @@ TEST(DecoderConfig, TakesSizesAndSwitches) {
 }
 
 Json opt_config() {
-  return Json{{"architectures", {"OPTForCausalLM"}}, {"model_type", "opt"},
-              {"vocab_size", 48},                    {"hidden_size", 64},
-              {"ffn_dim", 96},                       {"num_hidden_layers", 2},
-              {"num_attention_heads", 4},            {"max_position_embeddings", 64}};
+  return Json{{"architectures", {"OPTForCausalLM"}},
+              {"model_type", "opt"},
+              {"vocab_size", 48},
+              {"hidden_size", 64},
+              {"ffn_dim", 96},
+              {"num_hidden_layers", 2},
+              {"num_attention_heads", 4},
+              {"max_position_embeddings", 64}};
 }
 
 Json with(Json json, const char* key, const Json& value) {
@@ -63,9 +67,7 @@ Json with(Json json, const char* key, const Json& value) {
   return json;
 }
 
-Json as(const char* architecture) {
-  return with(small_config(), "architectures", {architecture});
-}
+Json as(const char* architecture) { return with(small_config(), "architectures", {architecture}); }
 
 TEST(DecoderConfig, BiasesAreWhereTheArchitectureHasThem) {
   struct Biases {
@@ -84,7 +86,8 @@ TEST(DecoderConfig, BiasesAreWhereTheArchitectureHasThem) {
     EXPECT_EQ(config.qkv_bias, want.qkv) << want.architecture;
     EXPECT_EQ(config.o_bias, want.o) << want.architecture;
     EXPECT_EQ(config.mlp_bias, want.mlp) << want.architecture;
-    EXPECT_EQ(read(as(want.architecture)).qkv_bias, config.architecture->name == "Qwen2ForCausalLM");
+    EXPECT_EQ(read(as(want.architecture)).qkv_bias,
+              config.architecture->name == "Qwen2ForCausalLM");
   }
 }
 
@@ -142,7 +145,8 @@ TEST(DecoderConfig, SmolLm3LeavesLayersUnrotated) {
     read(with(json, "no_rope_layers", {0, 1}));
     ADD_FAILURE() << "no ConfigError";
   } catch (const ConfigError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("no_rope_layers has 2 entries; expected one for each of the 5"));
+    EXPECT_THAT(e.what(),
+                HasSubstr("no_rope_layers has 2 entries; expected one for each of the 5"));
   }
   // Of others the key means nothing.
   EXPECT_THAT(read(with(small_config(), "no_rope_layers", {0, 0})).rotates,

@@ -96,9 +96,10 @@ DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& option
   notices.insert(notices.end(), quantization.notices.begin(), quantization.notices.end());
 
   if (config_.max_length != config_.max_position_embeddings) {
-    notices.push_back(fmt::format("{}: {} is {}: no sequence may be longer, since attention over a "
-                                  "window of a longer one is not supported",
-                                  config_.where, config_.max_length_key, config_.max_length));
+    notices.push_back(
+        fmt::format("{}: {} is {}: no sequence may be longer, since attention over a "
+                    "window of a longer one is not supported",
+                    config_.where, config_.max_length_key, config_.max_length));
   }
   const LinearBuild build = LinearBuild::make(folder, options, quantization);
   dtype_ = build.dtype;
@@ -124,9 +125,9 @@ void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
   embed_tokens_.emplace(embedding, dtype_, device_);
   if (config_.architecture->positions == PositionKind::kLearned) {
     const std::int64_t rows = config_.max_position_embeddings + config_.kPositionOffset;
-    embed_positions_ = moved_to(
-        device_, loader.take_plain(fmt::format("{}.weight", names.embed_positions),
-                                   {rows, config_.hidden_size}));
+    embed_positions_ =
+        moved_to(device_, loader.take_plain(fmt::format("{}.weight", names.embed_positions),
+                                            {rows, config_.hidden_size}));
   }
   const std::vector<DecoderLinear> outer = projections(config_);
   if (!outer.empty()) {
@@ -136,7 +137,8 @@ void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
   loader.populate_used();
   for (std::int64_t i = 0; i < config_.num_layers; ++i) {
     // One layer ahead: the disk reads while the weights before are quantized or packed.
-    loader.read_ahead(i + 1 < config_.num_layers ? layer_prefix(config_, i + 1) + "." : kHeadPrefix);
+    loader.read_ahead(i + 1 < config_.num_layers ? layer_prefix(config_, i + 1) + "."
+                                                 : kHeadPrefix);
     layers_.push_back(load_layer(i, build, loader));
     loader.populate_used();
     const Layer& layer = layers_.back();
@@ -174,8 +176,13 @@ DecoderModel::Layer DecoderModel::load_layer(std::int64_t index, const LinearBui
   };
   Layer layer;
   layer.attention_norm = load_norm(fmt::format("{}.{}", prefix, names.attention_norm), loader);
-  layer.heads = {config_.num_heads, config_.num_kv_heads, config_.head_dim, {}, {},
-                 config_.norm_eps, config_.rotates[static_cast<std::size_t>(index)]};
+  layer.heads = {config_.num_heads,
+                 config_.num_kv_heads,
+                 config_.head_dim,
+                 {},
+                 {},
+                 config_.norm_eps,
+                 config_.rotates[static_cast<std::size_t>(index)]};
   layer.qkv_proj = std::make_unique<PackedLinear>(qkv_proj_of(config_, index), build, loader);
   if (config_.architecture->has_qk_norm) {
     layer.heads.q_norm = take_norm(".self_attn.q_norm.weight", config_.head_dim);
@@ -362,11 +369,10 @@ void DecoderModel::for_head_rows(const void* rows, std::int64_t count, const F& 
 
 void DecoderModel::logits(std::int64_t first, std::int64_t count, float* out) {
   const std::int64_t row_bytes = config_.embedding_dim * dtype_size_bytes(dtype_);
-  for_head_rows(output() + first * row_bytes, count,
-                [&](std::int64_t done, std::int64_t now) {
-                  steps_->read_floats(head_out_.bytes(), now * config_.vocab_size,
-                                      out + done * config_.vocab_size);
-                });
+  for_head_rows(output() + first * row_bytes, count, [&](std::int64_t done, std::int64_t now) {
+    steps_->read_floats(head_out_.bytes(), now * config_.vocab_size,
+                        out + done * config_.vocab_size);
+  });
 }
 
 void DecoderModel::last_logits(std::int64_t count, float* out) {

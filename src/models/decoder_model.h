@@ -109,8 +109,8 @@ class DecoderModel {
   std::int64_t head_rows_ = 0;  ///< Rows of logits computed at a time.
   Device device_;
 
-  std::optional<Embedding> embed_tokens_;  ///< [vocab_size, embedding_dim], as it is stored.
-  Tensor embed_positions_;                 ///< Where positions are learned.
+  std::optional<Embedding> embed_tokens_;   ///< [vocab_size, embedding_dim], as it is stored.
+  Tensor embed_positions_;                  ///< Where positions are learned.
   std::unique_ptr<LinearBase> project_in_;  ///< Null where embedding_dim is hidden_size.
   std::unique_ptr<LinearBase> project_out_;
   NormWeights norm_;

@@ -64,8 +64,8 @@ TEST_P(DecoderOps, LayerNormRoundsOnce) {
       const double scale = 1.0 / std::sqrt(squares / static_cast<double>(n) + 1e-5);
       for (std::int64_t i = 0; i < n; ++i) {
         const double v = (static_cast<double>(at(x, r * n + i)) - mean) * scale;
-        const double want = v * static_cast<double>(at(norm.weight, i)) +
-                            static_cast<double>(at(norm.bias, i));
+        const double want =
+            v * static_cast<double>(at(norm.weight, i)) + static_cast<double>(at(norm.bias, i));
         // Half a unit in the last place, and what float32 adds.
         const double step = dtype == DType::kBFloat16  ? 0x1p-9
                             : dtype == DType::kFloat16 ? 0x1p-12

@@ -73,8 +73,8 @@ class DecoderSteps {
   /// x [rows, intermediate_size] = max(x, 0)
   virtual void relu(void* x) noexcept = 0;
 
-  /// The rows [count, embedding_dim] of the last token of each of the first `count` sequences; those
-  /// of `rows` may be lost.
+  /// The rows [count, embedding_dim] of the last token of each of the first `count` sequences;
+  /// those of `rows` may be lost.
   virtual const void* last_rows(void* rows, std::int64_t count) noexcept = 0;
   /// Values of the dtype as float32 in host memory. Throws DeviceError for an error of anything that
   /// was queued before.

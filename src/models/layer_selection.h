@@ -34,7 +34,8 @@ std::vector<DecoderLinear> projections(const DecoderConfig& config);
 /// The fused linears of one layer and how to make them; of the MLP what is fed with its input.
 PackedLinear::Description qkv_proj_of(const DecoderConfig& config, std::int64_t layer);
 PackedLinear::Description mlp_in_of(const DecoderConfig& config, std::int64_t layer);
-/// A linear that is fused with no other: unloaded. `is_stored_quantized` as in LinearBuild::options.
+/// A linear that is fused with no other: unloaded. `is_stored_quantized` as in
+/// LinearBuild::options.
 std::unique_ptr<LinearBase> make_row_parallel(const DecoderLinear& linear, const LinearBuild& build,
                                               bool is_stored_quantized);
 

@@ -35,8 +35,8 @@ struct LinearBuild {
 };
 
 /// Linears with one input: a fused layer (q, k, v or gate, up), or the parts apart where their
-/// configs or weight classes differ; or one linear that is its own only part. The result is one buffer: fused [m, sum of sizes]; apart one
-/// part after the other, each [m, size].
+/// configs or weight classes differ; or one linear that is its own only part. The result is one
+/// buffer: fused [m, sum of sizes]; apart one part after the other, each [m, size].
 class PackedLinear {
  public:
   /// Prefix of the fused layer, its parts in order and how to make it fused.

@@ -103,8 +103,7 @@ TEST_P(Architectures, QuantizesExplainsAndComesBack) {
     if (report.prefix.ends_with("gate_up_proj")) in_fused += 1;
   }
   // Every linear but the head, and nothing else.
-  EXPECT_EQ(quantized,
-            static_cast<std::int64_t>(stored.linear_reports().size()) - 1 + in_fused);
+  EXPECT_EQ(quantized, static_cast<std::int64_t>(stored.linear_reports().size()) - 1 + in_fused);
   dequantize_model(scratch / "int8", scratch / "plain", std::nullopt);
   EXPECT_TRUE(LLM(scratch / "plain").notices().empty());
 }
@@ -144,19 +143,19 @@ TEST_P(Architectures, AMissingWeightIsNamed) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    All, Architectures,
-    testing::Values(Model{"Llama", "checkpoints/base/llama"},
-                    Model{"Mistral", "architectures/base/mistral"},
-                    Model{"Opt", "checkpoints/base/opt"},
-                    Model{"OptPostNorm", "architectures/base/opt-post-norm"},
-                    Model{"OptBare", "architectures/base/opt-bare"},
-                    Model{"Qwen2", "architectures/base/qwen2"},
-                    Model{"Qwen2Tied", "architectures/base/qwen2-tied"},
-                    Model{"Qwen3", "checkpoints/base/qwen3"},
-                    Model{"SmolLm3", "architectures/base/smollm3"},
-                    Model{"SmolLm3Untied", "architectures/base/smollm3-untied"}),
-    [](const auto& info) { return std::string(info.param.name); });
+INSTANTIATE_TEST_SUITE_P(All, Architectures,
+                         testing::Values(Model{"Llama", "checkpoints/base/llama"},
+                                         Model{"Mistral", "architectures/base/mistral"},
+                                         Model{"Opt", "checkpoints/base/opt"},
+                                         Model{"OptPostNorm", "architectures/base/opt-post-norm"},
+                                         Model{"OptBare", "architectures/base/opt-bare"},
+                                         Model{"Qwen2", "architectures/base/qwen2"},
+                                         Model{"Qwen2Tied", "architectures/base/qwen2-tied"},
+                                         Model{"Qwen3", "checkpoints/base/qwen3"},
+                                         Model{"SmolLm3", "architectures/base/smollm3"},
+                                         Model{"SmolLm3Untied",
+                                               "architectures/base/smollm3-untied"}),
+                         [](const auto& info) { return std::string(info.param.name); });
 
 // vLLM's names: rules and skips go by them.
 TEST(OptSelection, GoesByTheNamesOfOpt) {
@@ -194,7 +193,8 @@ TEST(SlidingWindow, NoSequenceIsLonger) {
     LLM longer(folder, options);
     ADD_FAILURE() << "no ConfigError";
   } catch (const ConfigError& e) {
-    EXPECT_THAT(e.what(), HasSubstr("max_model_len is 17; expected 1 to 16, the sliding_window of"));
+    EXPECT_THAT(e.what(),
+                HasSubstr("max_model_len is 17; expected 1 to 16, the sliding_window of"));
   }
 }
 

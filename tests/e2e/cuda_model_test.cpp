@@ -117,8 +117,7 @@ TEST_F(CudaModel, EveryArchitectureIsThatOfTheCpu) {
        {"checkpoints/base/llama", "checkpoints/base/opt", "architectures/base/mistral",
         "architectures/base/opt-post-norm", "architectures/base/opt-bare",
         "architectures/base/qwen2", "architectures/base/smollm3"}) {
-    const Tensor stored =
-        Checkpoint(data / name / "expected.safetensors").entry("input_ids").plain;
+    const Tensor stored = Checkpoint(data / name / "expected.safetensors").entry("input_ids").plain;
     std::vector<std::int32_t> ids;
     for (const std::int64_t id : stored.span<std::int64_t>())
       ids.push_back(static_cast<std::int32_t>(id));

@@ -59,10 +59,9 @@ void check_norm(const NormCase& c, std::int64_t columns, const Tensor& sum, cons
     double mean = 0;
     double squares = 0;
     for (std::int64_t i = r * columns; i < (r + 1) * columns; ++i) {
-      const float want = c.delta.defined()
-                             ? round_to(dtype, static_cast<float>(at(c.hidden, i)) +
-                                                   static_cast<float>(at(c.delta, i)))
-                             : static_cast<float>(at(c.hidden, i));
+      const float want = c.delta.defined() ? round_to(dtype, static_cast<float>(at(c.hidden, i)) +
+                                                                 static_cast<float>(at(c.delta, i)))
+                                           : static_cast<float>(at(c.hidden, i));
       ASSERT_EQ(at(sum, i), static_cast<double>(want)) << i;
       mean += at(sum, i) / static_cast<double>(columns);
     }
@@ -73,8 +72,7 @@ void check_norm(const NormCase& c, std::int64_t columns, const Tensor& sum, cons
       double want = (at(sum, r * columns + i) - mean) * scale;
       if (c.weight.defined()) want *= at(c.weight, i);
       if (c.bias.defined()) want += at(c.bias, i);
-      ASSERT_NEAR(at(out, r * columns + i), want,
-                  1.01 * half_step(dtype) * std::fabs(want) + 2e-5)
+      ASSERT_NEAR(at(out, r * columns + i), want, 1.01 * half_step(dtype) * std::fabs(want) + 2e-5)
           << "row " << r << ", column " << i << " of " << columns;
     }
   }

@@ -141,8 +141,8 @@ __global__ void __launch_bounds__(kMostThreads) add_and_layer_norm(NormArgs args
 
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(256)
-    add_positions(const T* table, const TokenRow* tokens, std::int64_t offset,
-                  std::int64_t columns, T* hidden) {
+    add_positions(const T* table, const TokenRow* tokens, std::int64_t offset, std::int64_t columns,
+                  T* hidden) {
   const std::int64_t row = blockIdx.y;
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x) * kWidth;
   if (i >= columns) return;
@@ -300,8 +300,8 @@ struct NormLaunch {
       : wide(is_wide(args.columns, {args.weight, args.bias, args.hidden, args.delta, args.out},
                      {})) {
     const std::int64_t units = (args.columns + (wide ? 7 : 0)) / (wide ? 8 : 1);
-    threads = static_cast<unsigned>(
-        min((units + 31) / 32 * 32, static_cast<std::int64_t>(kMostThreads)));
+    threads =
+        static_cast<unsigned>(min((units + 31) / 32 * 32, static_cast<std::int64_t>(kMostThreads)));
     rows = static_cast<unsigned>(args.rows);
   }
 
@@ -402,9 +402,9 @@ void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
                          BestValue* out, void* stream) noexcept {
   with_operand_type(dtype, [&]<typename T>(T) {
-    best_of_rows<T><<<dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
-                      static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(values), columns,
-                                                           out);
+    best_of_rows<T>
+        <<<dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
+           static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(values), columns, out);
   });
 }
 
