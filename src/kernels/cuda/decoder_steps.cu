@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/decoder_steps.h"
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rounding.cuh"
 
 namespace torchao_cpp::cuda {
@@ -62,6 +63,8 @@ __global__ void __launch_bounds__(kMostThreads) add_and_norm(NormArgs args) {
   const std::int64_t step = static_cast<std::int64_t>(blockDim.x) * kWidth;
   const std::int64_t begin = static_cast<std::int64_t>(threadIdx.x) * kWidth;
   float sum = 0.0f;
+  let_next_start();
+  wait_for_previous();
   for (std::int64_t i = begin; i < args.columns; i += step) {
     float v[kWidth];
     V::load(hidden + i, v);
@@ -87,7 +90,13 @@ __global__ void __launch_bounds__(kMostThreads) add_and_norm(NormArgs args) {
   }
 }
 
-/// One head of one token: a warp.
+/// Two neighbouring values.
+template <typename T>
+struct alignas(2 * sizeof(T)) Two {
+  T x, y;
+};
+
+/// One head of one token: a warp, of which a lane takes two neighbours in each half.
 template <typename T>
 struct Head {
   const T* x;
@@ -106,17 +115,36 @@ struct Head {
     scale = 1.0f / sqrtf(sum_of_warp(sum) / static_cast<float>(head_dim) + eps);
   }
 
-  __device__ float value(int i) const {
-    const float v = to_float(x[i]);
-    return norm == nullptr ? v : rounded<T>(to_float(norm[i]) * rounded<T>(v * scale));
+  __device__ float value(T v, int i) const {
+    const float own = to_float(v);
+    return norm == nullptr ? own : rounded<T>(to_float(norm[i]) * rounded<T>(own * scale));
+  }
+
+  __device__ static void turn_pair(float a, float b, float cos, float sin, T& low, T& high) {
+    low = from_float<T>(rounded<T>(a * cos) - rounded<T>(b * sin));
+    high = from_float<T>(rounded<T>(b * cos) + rounded<T>(a * sin));
   }
 
   __device__ void turn(const float* cos, const float* sin, T* out) const {
-    for (int i = threadIdx.x % 32; i < half; i += 32) {
-      const float a = value(i);
-      const float b = value(i + half);
-      out[i] = from_float<T>(rounded<T>(a * cos[i]) - rounded<T>(b * sin[i]));
-      out[i + half] = from_float<T>(rounded<T>(b * cos[i]) + rounded<T>(a * sin[i]));
+    const int lane = threadIdx.x % 32;
+    // Halves of odd size begin between two pairs.
+    if (half % 2 != 0 || reinterpret_cast<std::uintptr_t>(x) % (2 * sizeof(T)) != 0) {
+      for (int i = lane; i < half; i += 32)
+        turn_pair(value(x[i], i), value(x[i + half], i + half), cos[i], sin[i], out[i],
+                  out[i + half]);
+      return;
+    }
+    for (int i = 2 * lane; i < half; i += 64) {
+      const Two<T> a = *reinterpret_cast<const Two<T>*>(x + i);
+      const Two<T> b = *reinterpret_cast<const Two<T>*>(x + i + half);
+      const float2 c = *reinterpret_cast<const float2*>(cos + i);
+      const float2 s = *reinterpret_cast<const float2*>(sin + i);
+      Two<T> low;
+      Two<T> high;
+      turn_pair(value(a.x, i), value(b.x, i + half), c.x, s.x, low.x, high.x);
+      turn_pair(value(a.y, i + 1), value(b.y, i + 1 + half), c.y, s.y, low.y, high.y);
+      *reinterpret_cast<Two<T>*>(out + i) = low;
+      *reinterpret_cast<Two<T>*>(out + i + half) = high;
     }
   }
 };
@@ -130,6 +158,8 @@ template <typename T>
 __global__ void __launch_bounds__(32 * kHeadsPerBlock) transform_qkv(QkvArgs args) {
   const std::int64_t row = blockIdx.x;
   int head = blockIdx.y * kHeadsPerBlock + threadIdx.x / 32;
+  let_next_start();
+  wait_for_previous();
   if (head >= args.num_heads + 2 * args.num_kv_heads) return;
   const TokenRow token = args.tokens[row];
   const int dim = args.head_dim;
@@ -163,6 +193,8 @@ __global__ void __launch_bounds__(256)
   using V = Values<T, kWidth>;
   const std::int64_t row = blockIdx.y;
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x) * kWidth;
+  let_next_start();
+  wait_for_previous();
   if (i >= columns) return;
   float g[kWidth];
   float u[kWidth];
@@ -176,6 +208,8 @@ __global__ void __launch_bounds__(256)
 __global__ void __launch_bounds__(256)
     gather_rows(const std::uint16_t* from, const std::int32_t* picked, std::int64_t columns,
                 std::uint16_t* out) {
+  let_next_start();
+  wait_for_previous();
   const std::int64_t to = blockIdx.x * columns;
   const std::int64_t row = picked[blockIdx.x] * columns;
   for (std::int64_t i = threadIdx.x; i < columns; i += 256) out[to + i] = from[row + i];
@@ -188,6 +222,8 @@ __global__ void __launch_bounds__(256)
   const T* row = values + blockIdx.x * columns;
   const int begin = static_cast<int>(columns * blockIdx.y / kBestParts);
   const int end = static_cast<int>(columns * (blockIdx.y + 1) / kBestParts);
+  let_next_start();
+  wait_for_previous();
   BestValue best{to_float(row[0]), 0};
   if (begin < end) best = {to_float(row[begin]), begin};
 #pragma unroll 8
@@ -223,9 +259,9 @@ void launch_add_and_norm(DType dtype, const NormArgs& args, void* stream) noexce
   const auto rows = static_cast<unsigned>(args.rows);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      add_and_norm<T, 8><<<rows, threads, 0, on>>>(args);
+      launch_early(add_and_norm<T, 8>, rows, threads, 0, on, args);
     } else {
-      add_and_norm<T, 1><<<rows, threads, 0, on>>>(args);
+      launch_early(add_and_norm<T, 1>, rows, threads, 0, on, args);
     }
   });
 }
@@ -235,7 +271,8 @@ void launch_transform_qkv(DType dtype, const QkvArgs& args, void* stream) noexce
   const dim3 grid(static_cast<unsigned>(args.rows),
                   static_cast<unsigned>((heads + kHeadsPerBlock - 1) / kHeadsPerBlock));
   with_operand_type(dtype, [&]<typename T>(T) {
-    transform_qkv<T><<<grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream)>>>(args);
+    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0,
+                 static_cast<cudaStream_t>(stream), args);
   });
 }
 
@@ -247,26 +284,25 @@ void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std:
   const dim3 grid(static_cast<unsigned>((columns + each - 1) / each), static_cast<unsigned>(rows));
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      silu_mul<T, 8><<<grid, 256, 0, on>>>(gate, up, columns, static_cast<T*>(out));
+      launch_early(silu_mul<T, 8>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     } else {
-      silu_mul<T, 1><<<grid, 256, 0, on>>>(gate, up, columns, static_cast<T*>(out));
+      launch_early(silu_mul<T, 1>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     }
   });
 }
 
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
                         std::int64_t row_bytes, void* out, void* stream) noexcept {
-  gather_rows<<<static_cast<unsigned>(count), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-      static_cast<const std::uint16_t*>(from), picked, row_bytes / 2,
-      static_cast<std::uint16_t*>(out));
+  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0,
+               static_cast<cudaStream_t>(stream), static_cast<const std::uint16_t*>(from), picked,
+               row_bytes / 2, static_cast<std::uint16_t*>(out));
 }
 
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
                          BestValue* out, void* stream) noexcept {
   with_operand_type(dtype, [&]<typename T>(T) {
-    best_of_rows<T><<<dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
-                      static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(values), columns,
-                                                           out);
+    launch_early(best_of_rows<T>, dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
+                 static_cast<cudaStream_t>(stream), static_cast<const T*>(values), columns, out);
   });
 }
 
