@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/launch.cuh"
 
 #if __CUDA_ARCH__ < 800
 #pragma nv_diag_suppress 177  // What those architectures have no use for.
@@ -66,7 +67,7 @@ template <>
 struct Units<__nv_bfloat16> {
   static __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -82,7 +83,7 @@ template <>
 struct Units<__half> {
   static __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -172,22 +173,34 @@ __device__ void load_queries(const AttentionArgs& args, const TileRows& rows, in
   }
 }
 
-// Scores of kBlocks times 8 keys from row `first_key` of the tile on.
+// Scores of kBlocks times 8 keys from row `first_key` of the tile on. Four blocks in turn, so that
+// no product waits for the one before.
 template <typename T, int kDim, int kBlocks>
 __device__ void make_scores(unsigned keys, int first_key, const unsigned (&q)[kDim / 16][4],
                             float (&s)[kBlocks][4]) {
+  constexpr int kTurn = kBlocks < 4 ? kBlocks : 4;
   const int lane = threadIdx.x % 32;
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
     for (int i = 0; i < 4; ++i) s[n][i] = 0.0f;
+  }
+#pragma unroll
+  for (int first = 0; first < kBlocks; first += kTurn) {
 #pragma unroll
     for (int k = 0; k < kDim / 16; k += 2) {
-      unsigned b[4];
-      load_matrices(b, keys + KeyTile<T, kDim>::offset(first_key + 8 * n + lane % 8,
-                                                       2 * k + lane / 8));
-      Units<T>::multiply(s[n], q[k], b[0], b[1]);
-      Units<T>::multiply(s[n], q[k + 1], b[2], b[3]);
+      unsigned b[kTurn][4];
+#pragma unroll
+      for (int n = 0; n < kTurn; ++n) {
+        load_matrices(b[n], keys + KeyTile<T, kDim>::offset(first_key + 8 * (first + n) + lane % 8,
+                                                            2 * k + lane / 8));
+      }
+#pragma unroll
+      for (int n = 0; n < kTurn; ++n)
+        Units<T>::multiply(s[first + n], q[k], b[n][0], b[n][1]);
+#pragma unroll
+      for (int n = 0; n < kTurn; ++n)
+        Units<T>::multiply(s[first + n], q[k + 1], b[n][2], b[n][3]);
     }
   }
 }
@@ -433,6 +446,20 @@ __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int 
   wait_for_copies<0>();
 }
 
+// Into the second-level cache while the kernel before still runs: all of these keys and values but
+// the newest were written long ago.
+template <typename T, int kDim>
+__device__ void fetch_ahead(const AttentionArgs& args, const TileRows& rows, int begin, int end) {
+  constexpr int kLine = 128 / sizeof(T);
+  const CacheView cache = args.caches[rows.tile.sequence];
+  const std::int64_t at = args.layer * cache.layer_stride + rows.kv_head * cache.head_stride;
+  const int last = min(end * kKeys, rows.tile.position) * kDim;
+  for (int i = begin * kKeys * kDim + threadIdx.x * kLine; i < last; i += 128 * kLine) {
+    fetch_line(reinterpret_cast<const T*>(cache.keys) + at + i);
+    fetch_line(reinterpret_cast<const T*>(cache.values) + at + i);
+  }
+}
+
 // Four warps of 16 rows each. Long tiles first. Three blocks a processor, which their shared memory
 // allows, hide each other's waits.
 template <typename T, int kDim>
@@ -442,6 +469,8 @@ __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) 
                       static_cast<int>(blockIdx.y)};
   const int first_row = threadIdx.x / 32 * 16;
   const int blocks = (rows.tile.position + rows.tile.tokens + kKeys - 1) / kKeys;
+  let_next_start();
+  wait_for_previous();
   RowSums<kDim> sums;
   run_blocks<T, kDim, kKeys / 8, 128>(args, rows, first_row, 0, 0, blocks, shared_address(memory),
                                       sums);
@@ -465,10 +494,14 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   const int blocks = (rows.tile.position + rows.tile.tokens + kKeys - 1) / kKeys;
   const int split = blockIdx.z;
   const int warp = threadIdx.x / 32;
+  const int begin = blocks * split / args.splits;
+  const int end = blocks * (split + 1) / args.splits;
+  let_next_start();
+  fetch_ahead<T, kDim>(args, rows, begin, end);
+  wait_for_previous();
   RowSums<kDim> sums;
-  run_blocks<T, kDim, kKeys / 8 / kWarps, 128>(
-      args, rows, 0, warp * (kKeys / kWarps), blocks * split / args.splits,
-      blocks * (split + 1) / args.splits, shared_address(memory), sums);
+  run_blocks<T, kDim, kKeys / 8 / kWarps, 128>(args, rows, 0, warp * (kKeys / kWarps), begin, end,
+                                               shared_address(memory), sums);
   join_totals(sums);
   __syncthreads();
   auto* of_warps = reinterpret_cast<float*>(memory);
@@ -527,7 +560,7 @@ void launch_kernel(AttentionKernel kernel, const AttentionArgs& args, cudaStream
     cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
     const dim3 grid(static_cast<unsigned>(args.tile_count),
                     static_cast<unsigned>(args.num_kv_heads), splits);
-    function<<<grid, 128, kBytes, on>>>(args);
+    launch_early(function, grid, dim3(128), kBytes, on, args);
   };
   if (kernel == AttentionKernel::kDecode) {
     launch(attention_decode<T, kDim>, static_cast<unsigned>(args.splits));

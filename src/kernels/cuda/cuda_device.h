@@ -24,6 +24,9 @@ std::string cuda_device_name(int index);
 /// exist.
 int cuda_capability(int index) noexcept;
 
+/// Whether kernels on the current device can start while those before them still run.
+bool cuda_starts_early() noexcept;
+
 /// Streaming multiprocessors. 0 for an index that does not exist.
 int cuda_processor_count(int index) noexcept;
 

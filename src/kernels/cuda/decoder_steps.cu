@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/decoder_steps.h"
 
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rounding.cuh"
 
 namespace torchao_cpp::cuda {
@@ -72,6 +73,8 @@ __global__ void __launch_bounds__(kMostThreads) add_and_norm(NormArgs args) {
   const std::int64_t step = static_cast<std::int64_t>(blockDim.x) * kWidth;
   const std::int64_t begin = static_cast<std::int64_t>(threadIdx.x) * kWidth;
   float sum = 0.0f;
+  let_next_start();
+  wait_for_previous();
   for (std::int64_t i = begin; i < args.columns; i += step) {
     float v[kWidth];
     V::load(hidden + i, v);
@@ -105,6 +108,8 @@ __global__ void __launch_bounds__(kMostThreads) add_and_layer_norm(NormArgs args
   const std::int64_t begin = static_cast<std::int64_t>(threadIdx.x) * kWidth;
   const auto columns = static_cast<float>(args.columns);
   float sum = 0.0f;
+  let_next_start();
+  wait_for_previous();
   for (std::int64_t i = begin; i < args.columns; i += step) {
     float v[kWidth];
     V::load(hidden + i, v);
@@ -145,6 +150,8 @@ __global__ void __launch_bounds__(256)
                   T* hidden) {
   const std::int64_t row = blockIdx.y;
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x) * kWidth;
+  let_next_start();
+  wait_for_previous();
   if (i >= columns) return;
   float v[kWidth];
   T* to = hidden + row * columns + i;
@@ -152,7 +159,13 @@ __global__ void __launch_bounds__(256)
   add_rounded<T, kWidth>(table + (tokens[row].position + offset) * columns + i, to, v);
 }
 
-/// One head of one token: a warp.
+/// Two neighbouring values.
+template <typename T>
+struct alignas(2 * sizeof(T)) Two {
+  T x, y;
+};
+
+/// One head of one token: a warp, of which a lane takes two neighbours in each half.
 template <typename T>
 struct Head {
   const T* x;
@@ -172,21 +185,40 @@ struct Head {
     scale = 1.0f / sqrtf(sum_of_warp(sum) / static_cast<float>(head_dim) + eps);
   }
 
-  __device__ float value(int i) const {
-    const float v = to_float(x[i]);
-    return norm == nullptr ? v : rounded<T>(to_float(norm[i]) * rounded<T>(v * scale));
+  __device__ float value(T v, int i) const {
+    const float own = to_float(v);
+    return norm == nullptr ? own : rounded<T>(to_float(norm[i]) * rounded<T>(own * scale));
+  }
+
+  __device__ static void turn_pair(float a, float b, float cos, float sin, T& low, T& high) {
+    low = from_float<T>(rounded<T>(a * cos) - rounded<T>(b * sin));
+    high = from_float<T>(rounded<T>(b * cos) + rounded<T>(a * sin));
   }
 
   __device__ void turn(const float* cos, const float* sin, T* out) const {
     if (cos == nullptr) {
-      for (int i = threadIdx.x % 32; i < dim; i += 32) out[i] = from_float<T>(value(i));
+      for (int i = threadIdx.x % 32; i < dim; i += 32) out[i] = from_float<T>(value(x[i], i));
       return;
     }
-    for (int i = threadIdx.x % 32; i < half; i += 32) {
-      const float a = value(i);
-      const float b = value(i + half);
-      out[i] = from_float<T>(rounded<T>(a * cos[i]) - rounded<T>(b * sin[i]));
-      out[i + half] = from_float<T>(rounded<T>(b * cos[i]) + rounded<T>(a * sin[i]));
+    const int lane = threadIdx.x % 32;
+    // Halves of odd size begin between two pairs.
+    if (half % 2 != 0 || reinterpret_cast<std::uintptr_t>(x) % (2 * sizeof(T)) != 0) {
+      for (int i = lane; i < half; i += 32)
+        turn_pair(value(x[i], i), value(x[i + half], i + half), cos[i], sin[i], out[i],
+                  out[i + half]);
+      return;
+    }
+    for (int i = 2 * lane; i < half; i += 64) {
+      const Two<T> a = *reinterpret_cast<const Two<T>*>(x + i);
+      const Two<T> b = *reinterpret_cast<const Two<T>*>(x + i + half);
+      const float2 c = *reinterpret_cast<const float2*>(cos + i);
+      const float2 s = *reinterpret_cast<const float2*>(sin + i);
+      Two<T> low;
+      Two<T> high;
+      turn_pair(value(a.x, i), value(b.x, i + half), c.x, s.x, low.x, high.x);
+      turn_pair(value(a.y, i + 1), value(b.y, i + 1 + half), c.y, s.y, low.y, high.y);
+      *reinterpret_cast<Two<T>*>(out + i) = low;
+      *reinterpret_cast<Two<T>*>(out + i + half) = high;
     }
   }
 };
@@ -200,6 +232,8 @@ template <typename T>
 __global__ void __launch_bounds__(32 * kHeadsPerBlock) transform_qkv(QkvArgs args) {
   const std::int64_t row = blockIdx.x;
   int head = blockIdx.y * kHeadsPerBlock + threadIdx.x / 32;
+  let_next_start();
+  wait_for_previous();
   if (head >= args.num_heads + 2 * args.num_kv_heads) return;
   const TokenRow token = args.tokens[row];
   const int dim = args.head_dim;
@@ -235,6 +269,8 @@ __global__ void __launch_bounds__(256)
   using V = Values<T, kWidth>;
   const std::int64_t row = blockIdx.y;
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x) * kWidth;
+  let_next_start();
+  wait_for_previous();
   if (i >= columns) return;
   float g[kWidth];
   float u[kWidth];
@@ -248,6 +284,8 @@ __global__ void __launch_bounds__(256)
 template <typename T, int kWidth>
 __global__ void __launch_bounds__(256) relu(T* x, std::int64_t count) {
   const std::int64_t i = (static_cast<std::int64_t>(blockIdx.x) * 256 + threadIdx.x) * kWidth;
+  let_next_start();
+  wait_for_previous();
   if (i >= count) return;
   float v[kWidth];
   Values<T, kWidth>::load(x + i, v);
@@ -259,6 +297,8 @@ __global__ void __launch_bounds__(256) relu(T* x, std::int64_t count) {
 __global__ void __launch_bounds__(256)
     gather_rows(const std::uint16_t* from, const std::int32_t* picked, std::int64_t columns,
                 std::uint16_t* out) {
+  let_next_start();
+  wait_for_previous();
   const std::int64_t to = blockIdx.x * columns;
   const std::int64_t row = picked[blockIdx.x] * columns;
   for (std::int64_t i = threadIdx.x; i < columns; i += 256) out[to + i] = from[row + i];
@@ -271,6 +311,8 @@ __global__ void __launch_bounds__(256)
   const T* row = values + blockIdx.x * columns;
   const int begin = static_cast<int>(columns * blockIdx.y / kBestParts);
   const int end = static_cast<int>(columns * (blockIdx.y + 1) / kBestParts);
+  let_next_start();
+  wait_for_previous();
   BestValue best{to_float(row[0]), 0};
   if (begin < end) best = {to_float(row[begin]), begin};
 #pragma unroll 8
@@ -317,9 +359,9 @@ void launch_add_and_norm(DType dtype, const NormArgs& args, void* stream) noexce
   const NormLaunch launch(args);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (launch.wide) {
-      add_and_norm<T, 8><<<launch.rows, launch.threads, 0, on>>>(args);
+      launch_early(add_and_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
     } else {
-      add_and_norm<T, 1><<<launch.rows, launch.threads, 0, on>>>(args);
+      launch_early(add_and_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
     }
   });
 }
@@ -329,9 +371,9 @@ void launch_add_and_layer_norm(DType dtype, const NormArgs& args, void* stream) 
   const NormLaunch launch(args);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (launch.wide) {
-      add_and_layer_norm<T, 8><<<launch.rows, launch.threads, 0, on>>>(args);
+      launch_early(add_and_layer_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
     } else {
-      add_and_layer_norm<T, 1><<<launch.rows, launch.threads, 0, on>>>(args);
+      launch_early(add_and_layer_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
     }
   });
 }
@@ -347,9 +389,9 @@ void launch_add_positions(DType dtype, const void* table, const TokenRow* tokens
     const auto* from = static_cast<const T*>(table);
     auto* to = static_cast<T*>(hidden);
     if (wide) {
-      add_positions<T, 8><<<grid, 256, 0, on>>>(from, tokens, offset, columns, to);
+      launch_early(add_positions<T, 8>, grid, 256, 0, on, from, tokens, offset, columns, to);
     } else {
-      add_positions<T, 1><<<grid, 256, 0, on>>>(from, tokens, offset, columns, to);
+      launch_early(add_positions<T, 1>, grid, 256, 0, on, from, tokens, offset, columns, to);
     }
   });
 }
@@ -359,7 +401,8 @@ void launch_transform_qkv(DType dtype, const QkvArgs& args, void* stream) noexce
   const dim3 grid(static_cast<unsigned>(args.rows),
                   static_cast<unsigned>((heads + kHeadsPerBlock - 1) / kHeadsPerBlock));
   with_operand_type(dtype, [&]<typename T>(T) {
-    transform_qkv<T><<<grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream)>>>(args);
+    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0,
+                 static_cast<cudaStream_t>(stream), args);
   });
 }
 
@@ -371,9 +414,9 @@ void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std:
   const dim3 grid(static_cast<unsigned>((columns + each - 1) / each), static_cast<unsigned>(rows));
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      silu_mul<T, 8><<<grid, 256, 0, on>>>(gate, up, columns, static_cast<T*>(out));
+      launch_early(silu_mul<T, 8>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     } else {
-      silu_mul<T, 1><<<grid, 256, 0, on>>>(gate, up, columns, static_cast<T*>(out));
+      launch_early(silu_mul<T, 1>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     }
   });
 }
@@ -385,26 +428,25 @@ void launch_relu(DType dtype, void* x, std::int64_t count, void* stream) noexcep
   const auto blocks = static_cast<unsigned>((count + each - 1) / each);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      relu<T, 8><<<blocks, 256, 0, on>>>(static_cast<T*>(x), count);
+      launch_early(relu<T, 8>, blocks, 256, 0, on, static_cast<T*>(x), count);
     } else {
-      relu<T, 1><<<blocks, 256, 0, on>>>(static_cast<T*>(x), count);
+      launch_early(relu<T, 1>, blocks, 256, 0, on, static_cast<T*>(x), count);
     }
   });
 }
 
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
                         std::int64_t row_bytes, void* out, void* stream) noexcept {
-  gather_rows<<<static_cast<unsigned>(count), 256, 0, static_cast<cudaStream_t>(stream)>>>(
-      static_cast<const std::uint16_t*>(from), picked, row_bytes / 2,
-      static_cast<std::uint16_t*>(out));
+  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0,
+               static_cast<cudaStream_t>(stream), static_cast<const std::uint16_t*>(from), picked,
+               row_bytes / 2, static_cast<std::uint16_t*>(out));
 }
 
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
                          BestValue* out, void* stream) noexcept {
   with_operand_type(dtype, [&]<typename T>(T) {
-    best_of_rows<T>
-        <<<dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
-           static_cast<cudaStream_t>(stream)>>>(static_cast<const T*>(values), columns, out);
+    launch_early(best_of_rows<T>, dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
+                 static_cast<cudaStream_t>(stream), static_cast<const T*>(values), columns, out);
   });
 }
 

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/int4_tiles.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rounding.cuh"
 
 #if __CUDA_ARCH__ < 800
@@ -9,6 +10,9 @@
 namespace torchao_cpp::cuda {
 namespace {
 
+/// Chunks of a warp that are fetched before the activation is there: of all warps that an H100
+/// holds at once 35 MB, which its second-level cache has room for.
+constexpr int kChunksAhead = 16;
 /// Chunks that a warp of int4_values takes.
 constexpr int kChunksAtOnce = 4;
 
@@ -109,13 +113,13 @@ template <typename T>
 __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800
   if constexpr (Pair<T>::kMagic == Pair<__nv_bfloat16>::kMagic) {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -299,6 +303,21 @@ struct WarpProduct {
   }
 };
 
+// The first codes of a warp to the second-level cache, while the kernel before still runs.
+template <typename Kind>
+__device__ void fetch_ahead(const Int4TilesView& w, std::int64_t tile, int begin, int end,
+                            int lane) {
+  constexpr int kLine = 128;
+  const std::int64_t last = min(end - begin, kChunksAhead) * Int4TilesView::kChunkBytes;
+#pragma unroll
+  for (int t = 0; t < Kind::kTiles; ++t) {
+    if (tile + t >= w.tiles) continue;
+    const std::uint8_t* from =
+        w.codes + ((tile + t) * w.chunks + begin) * Int4TilesView::kChunkBytes;
+    for (std::int64_t at = lane * kLine; at < last; at += 32 * kLine) fetch_line(from + at);
+  }
+}
+
 // A block has `units` times kTiles tiles, each shared by `parts` warps that lie along K.
 template <typename Kind>
 __global__ void __launch_bounds__(32 * Kind::kWarps, Kind::kBlocksPerProcessor)
@@ -314,11 +333,14 @@ __global__ void __launch_bounds__(32 * Kind::kWarps, Kind::kBlocksPerProcessor)
   const std::int64_t first_tile = static_cast<std::int64_t>(blockIdx.x) * units * kTiles;
   const std::int64_t tile = first_tile + warp / parts * kTiles;
   WarpProduct<Kind> product(x, lane);
+  // Pairs of chunks, which groups of 128 columns are, stay together.
+  const int pairs = static_cast<int>(w.chunks + 1) / 2;
+  int chunk = pairs * part / parts * 2;
+  const int end = min(pairs * (part + 1) / parts * 2, static_cast<int>(w.chunks));
+  let_next_start();
+  fetch_ahead<Kind>(w, tile, chunk, end, lane);
+  wait_for_previous();
   if (tile < w.tiles) {
-    // Pairs of chunks, which groups of 128 columns are, stay together.
-    const int pairs = static_cast<int>(w.chunks + 1) / 2;
-    int chunk = pairs * part / parts * 2;
-    const int end = min(pairs * (part + 1) / parts * 2, static_cast<int>(w.chunks));
 #pragma unroll 1
     for (; chunk + Kind::kUnroll <= end; chunk += Kind::kUnroll)
       product.template step<Kind::kUnroll>(w, tile, chunk, lane);
@@ -455,8 +477,8 @@ void launch_kind(const Int4TilesView& w, const OperandView& x, bool rounds_befor
   const auto kernel = int4_product<Kind>;
   if (bytes > 48 << 10)
     cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  kernel<<<blocks, 32 * warps, bytes, on>>>(w, x, rounds_before_bias, args, layout.units,
-                                            layout.parts);
+  launch_early(kernel, blocks, 32 * warps, bytes, on, w, x, rounds_before_bias, args, layout.units,
+               layout.parts);
 }
 
 template <typename T, ZeroPointDomain kZero, int kBlocks>

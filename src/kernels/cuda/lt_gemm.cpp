@@ -74,6 +74,8 @@ bool describe_scales(const LtScales& scales, Descriptors& d) noexcept {
 bool describe(const LtProduct& p, Descriptors& d) noexcept {
   const bool is_int = p.operand == DType::kInt8;
   const cublasOperation_t transposed = CUBLAS_OP_T;
+  // As torchao's Float8MMConfig has it by default; it matters to float8 alone.
+  const std::int8_t fast = p.is_scaled ? 1 : 0;
   const auto n = static_cast<std::uint64_t>(p.n);
   const auto m = static_cast<std::uint64_t>(p.m);
   const auto k = static_cast<std::uint64_t>(p.k);
@@ -81,6 +83,8 @@ bool describe(const LtProduct& p, Descriptors& d) noexcept {
                                 is_int ? CUDA_R_32I : CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
          cublasLtMatmulDescSetAttribute(&d.product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                                         sizeof(transposed)) == CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatmulDescSetAttribute(&d.product, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
+                                        sizeof(fast)) == CUBLAS_STATUS_SUCCESS &&
          cublasLtMatrixLayoutInit(&d.weight, data_type(p.weight), k, n, p.weight_stride) ==
              CUBLAS_STATUS_SUCCESS &&
          cublasLtMatrixLayoutInit(&d.x, data_type(p.operand), k, m, p.x_stride) ==

@@ -17,6 +17,7 @@ int cuda_device_count() noexcept { return 0; }
 std::string cuda_refusal() { return kRefusal; }
 std::string cuda_device_name(int) { throw UnsupportedError(kRefusal); }
 int cuda_capability(int) noexcept { return 0; }
+bool cuda_starts_early() noexcept { return false; }
 int cuda_processor_count(int) noexcept { return 0; }
 
 CudaDeviceGuard::CudaDeviceGuard(int) noexcept {}
