@@ -157,6 +157,28 @@ INSTANTIATE_TEST_SUITE_P(All, Architectures,
                                                "architectures/base/smollm3-untied"}),
                          [](const auto& info) { return std::string(info.param.name); });
 
+// facebook/opt-125m and its kind.
+TEST(BaseModelNames, AreReadAsThoseOfTheModelWithItsHead) {
+  const ScratchFolder scratch;
+  const fs::path folder = kData / "checkpoints/base/opt";
+  const Checkpoint stored(folder);
+  CheckpointWriter writer(scratch / "base");
+  for (const std::string& name : stored.names())
+    writer.add(name.substr(std::string_view("model.").size()), stored.entry(name).plain);
+  std::ifstream config(folder / "config.json");
+  writer.add_file("config.json", std::string(std::istreambuf_iterator<char>(config), {}));
+  writer.finish();
+  const std::vector<std::int32_t> ids = ids_of(folder);
+  EXPECT_TRUE(equal_bytes(LLM(scratch / "base").logits(ids), LLM(folder).logits(ids)));
+  const ModelInfo info = inspect_model(scratch / "base");
+  EXPECT_THAT(info.warnings, Contains(HasSubstr("without the leading 'model.'")));
+  const ConvertOptions convert{TorchAOConfig::from_user("int8wo"), {}, nullptr, nullptr};
+  quantize_model(scratch / "base", scratch / "int8", convert);
+  EXPECT_TRUE(Checkpoint(scratch / "int8")
+                  .entry("model.decoder.layers.0.fc1.weight")
+                  .parts.has_value());
+}
+
 // vLLM's names: rules and skips go by them.
 TEST(OptSelection, GoesByTheNamesOfOpt) {
   ModelOptions options;
