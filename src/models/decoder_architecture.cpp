@@ -64,7 +64,6 @@ constexpr auto kArchitectures = std::to_array<DecoderArchitecture>({
      .norm = NormKind::kLayer,
      .positions = PositionKind::kLearned,
      .mlp = MlpKind::kRelu,
-     .has_mlp_bias = true,
      .ties_word_embeddings = true},
     {.name = "Qwen2ForCausalLM",
      .model_type = "qwen2",

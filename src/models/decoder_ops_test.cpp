@@ -67,8 +67,8 @@ TEST_P(DecoderOps, LayerNormRoundsOnce) {
         const double want =
             v * static_cast<double>(at(norm.weight, i)) + static_cast<double>(at(norm.bias, i));
         // Half a unit in the last place, and what float32 adds.
-        const double step = dtype == DType::kBFloat16  ? 0x1p-9
-                            : dtype == DType::kFloat16 ? 0x1p-12
+        const double step = dtype == DType::kBFloat16  ? 0x1p-8
+                            : dtype == DType::kFloat16 ? 0x1p-11
                                                        : 0;
         EXPECT_NEAR(at(y, r * n + i), want, 1.01 * step * std::fabs(want) + 1e-5) << r << " " << i;
         EXPECT_NEAR(at(bare, r * n + i), v, 1.01 * step * std::fabs(v) + 1e-5) << r << " " << i;

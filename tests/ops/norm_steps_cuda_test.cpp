@@ -37,7 +37,7 @@ double at(const Tensor& t, std::int64_t i) {
 
 // Half a unit in the last place of the dtype, relative.
 double half_step(DType dtype) {
-  return dtype == DType::kBFloat16 ? 0x1p-9 : dtype == DType::kFloat16 ? 0x1p-12 : 0x1p-22;
+  return dtype == DType::kBFloat16 ? 0x1p-8 : dtype == DType::kFloat16 ? 0x1p-11 : 0x1p-22;
 }
 
 class CudaSteps : public testing::TestWithParam<DType> {
