@@ -28,6 +28,12 @@ __device__ void copy_or_clear(unsigned to, const void* from, bool is_there) {
 #endif
 }
 
+__device__ void copy_whole(unsigned to, const void* from) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+#endif
+}
+
 __device__ void end_copies() {
 #if __CUDA_ARCH__ >= 800
   asm volatile("cp.async.commit_group;" ::: "memory");
@@ -103,21 +109,30 @@ struct KeyTile {
   static constexpr int kChunks = kDim / 8;
   static constexpr int kBytes = kKeys * kDim * 2;
 
+  static constexpr int kRowBytes = kDim * 2;
+
   static __device__ unsigned offset(int row, int chunk) {
-    return static_cast<unsigned>(row * kChunks + (chunk ^ (row & 7))) * 16;
+    return static_cast<unsigned>(row * kRowBytes + (chunk ^ (row & 7)) * 16);
   }
 
-  // Rows begin .. begin + kKeys of a head; rows from `end` on are zeros.
-  template <int kThreads>
+  // Rows begin .. begin + kKeys of a head; rows from `end` on are zeros. Those of a thread are
+  // multiples of eight apart, so that they have one place in their rows.
   static __device__ void copy(unsigned to, const T* from, int begin, int end) {
+    constexpr int kStep = 128 / kChunks;
+    static_assert(kStep % 8 == 0);
+    const int row = threadIdx.x / kChunks;
+    const int chunk = threadIdx.x % kChunks;
+    to += offset(row, chunk);
+    from += static_cast<std::int64_t>(begin + row) * kDim + chunk * 8;
+    if (begin + kKeys <= end) {
 #pragma unroll
-    for (int i = threadIdx.x; i < kKeys * kChunks; i += kThreads) {
-      const int row = i / kChunks;
-      const int chunk = i % kChunks;
-      const bool is_there = begin + row < end;
-      copy_or_clear(to + offset(row, chunk),
-                    from + static_cast<std::int64_t>(is_there ? begin + row : 0) * kDim + chunk * 8,
-                    is_there);
+      for (int i = 0; i < kKeys; i += kStep) copy_whole(to + i * kRowBytes, from + i * kDim);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < kKeys; i += kStep) {
+      const bool is_there = begin + row + i < end;
+      copy_or_clear(to + i * kRowBytes, is_there ? from + i * kDim : from - row * kDim, is_there);
     }
   }
 };
@@ -180,6 +195,8 @@ __device__ void make_scores(unsigned keys, int first_key, const unsigned (&q)[kD
                             float (&s)[kBlocks][4]) {
   constexpr int kTurn = kBlocks < 4 ? kBlocks : 4;
   const int lane = threadIdx.x % 32;
+  // Rows are whole powers of two: another chunk is another bit of the address.
+  const unsigned own = keys + KeyTile<T, kDim>::offset(first_key + lane % 8, lane / 8);
 #pragma unroll
   for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
@@ -191,10 +208,8 @@ __device__ void make_scores(unsigned keys, int first_key, const unsigned (&q)[kD
     for (int k = 0; k < kDim / 16; k += 2) {
       unsigned b[kTurn][4];
 #pragma unroll
-      for (int n = 0; n < kTurn; ++n) {
-        load_matrices(b[n], keys + KeyTile<T, kDim>::offset(first_key + 8 * (first + n) + lane % 8,
-                                                            2 * k + lane / 8));
-      }
+      for (int n = 0; n < kTurn; ++n)
+        load_matrices(b[n], (own ^ (2 * k * 16)) + (first + n) * 8 * KeyTile<T, kDim>::kRowBytes);
 #pragma unroll
       for (int n = 0; n < kTurn; ++n)
         Units<T>::multiply(s[first + n], q[k], b[n][0], b[n][1]);
@@ -216,20 +231,20 @@ __device__ void make_probabilities(float (&s)[kBlocks][4], const int (&limit)[2]
     for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        if (8 * n + 2 * (lane % 4) + i % 2 > limit[i / 2]) s[n][i] = kNoScore;
+        if (8 * n + 2 * (lane % 4) + i % 2 > limit[i / 2]) s[n][i] = -INFINITY;
       }
     }
   }
 #pragma unroll
   for (int half = 0; half < 2; ++half) {
-    float most = kNoScore;
+    float most = -INFINITY;
 #pragma unroll
     for (int n = 0; n < kBlocks; ++n)
       most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
-    // A row that sees no key yet keeps its mark; every probability of it is made zero below.
-    const float now = fmaxf(sums.most[half], most <= kNoScore ? kNoScore : most * factor);
+    // Finite also for a row that sees no key yet: then every probability below is zero.
+    const float now = fmaxf(sums.most[half], most * factor);
     sums.scale(half, power_of_two_of(sums.most[half] - now));
     sums.most[half] = now;
     float total = 0.0f;
@@ -237,7 +252,7 @@ __device__ void make_probabilities(float (&s)[kBlocks][4], const int (&limit)[2]
     for (int n = 0; n < kBlocks; ++n) {
 #pragma unroll
       for (int i = 2 * half; i < 2 * half + 2; ++i) {
-        s[n][i] = s[n][i] <= kNoScore ? 0.0f : power_of_two_of(fmaf(s[n][i], factor, -now));
+        s[n][i] = power_of_two_of(fmaf(s[n][i], factor, -now));
         total += s[n][i];
       }
     }
@@ -249,6 +264,7 @@ template <typename T, int kDim, int kBlocks>
 __device__ void add_values(unsigned values, int first_key, const float (&p)[kBlocks][4],
                            RowSums<kDim>& sums) {
   const int lane = threadIdx.x % 32;
+  const unsigned own = values + KeyTile<T, kDim>::offset(first_key + lane % 16, lane / 16);
 #pragma unroll
   for (int j = 0; j < kBlocks / 2; ++j) {
     const unsigned a[4] = {Units<T>::pair(p[2 * j][0], p[2 * j][1]),
@@ -259,7 +275,7 @@ __device__ void add_values(unsigned values, int first_key, const float (&p)[kBlo
     for (int n = 0; n < kDim / 8; n += 2) {
       unsigned b[4];
       load_matrices_transposed(
-          b, values + KeyTile<T, kDim>::offset(first_key + 16 * j + lane % 16, n + lane / 16));
+          b, (own ^ (n * 16)) + 16 * j * KeyTile<T, kDim>::kRowBytes);
       Units<T>::multiply(sums.values[n], a, b[0], b[1]);
       Units<T>::multiply(sums.values[n + 1], a, b[2], b[3]);
     }
@@ -401,7 +417,7 @@ __device__ void store_rows(const AttentionArgs& args, const TileRows& rows, int 
 
 /// The key blocks [begin, end) for one warp: 16 rows from first_row on, of each tile of keys those
 /// from first_key on, kBlocks times 8. All warps of the block call it together.
-template <typename T, int kDim, int kBlocks, int kThreads>
+template <typename T, int kDim, int kBlocks>
 __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int first_row,
                            int first_key, int begin, int end, unsigned shared,
                            RowSums<kDim>& sums) {
@@ -414,8 +430,8 @@ __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int 
   const float factor = 1.4426950408889634f / sqrtf(static_cast<float>(kDim));
   const auto copy = [&](int block, int stage) {
     const unsigned to = shared + stage * 2 * Tile::kBytes;
-    Tile::template copy<kThreads>(to, keys, block * kKeys, length);
-    Tile::template copy<kThreads>(to + Tile::kBytes, values, block * kKeys, length);
+    Tile::copy(to, keys, block * kKeys, length);
+    Tile::copy(to + Tile::kBytes, values, block * kKeys, length);
   };
   if (begin < end) copy(begin, 0);
   end_copies();
@@ -446,20 +462,6 @@ __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int 
   wait_for_copies<0>();
 }
 
-// Into the second-level cache while the kernel before still runs: all of these keys and values but
-// the newest were written long ago.
-template <typename T, int kDim>
-__device__ void fetch_ahead(const AttentionArgs& args, const TileRows& rows, int begin, int end) {
-  constexpr int kLine = 128 / sizeof(T);
-  const CacheView cache = args.caches[rows.tile.sequence];
-  const std::int64_t at = args.layer * cache.layer_stride + rows.kv_head * cache.head_stride;
-  const int last = min(end * kKeys, rows.tile.position) * kDim;
-  for (int i = begin * kKeys * kDim + threadIdx.x * kLine; i < last; i += 128 * kLine) {
-    fetch_line(reinterpret_cast<const T*>(cache.keys) + at + i);
-    fetch_line(reinterpret_cast<const T*>(cache.values) + at + i);
-  }
-}
-
 // Four warps of 16 rows each. Long tiles first. Three blocks a processor, which their shared memory
 // allows, hide each other's waits.
 template <typename T, int kDim>
@@ -472,7 +474,7 @@ __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) 
   let_next_start();
   wait_for_previous();
   RowSums<kDim> sums;
-  run_blocks<T, kDim, kKeys / 8, 128>(args, rows, first_row, 0, 0, blocks, shared_address(memory),
+  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, shared_address(memory),
                                       sums);
   join_totals(sums);
   store_rows<T, kDim>(args, rows, first_row, sums);
@@ -497,10 +499,9 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   const int begin = blocks * split / args.splits;
   const int end = blocks * (split + 1) / args.splits;
   let_next_start();
-  fetch_ahead<T, kDim>(args, rows, begin, end);
   wait_for_previous();
   RowSums<kDim> sums;
-  run_blocks<T, kDim, kKeys / 8 / kWarps, 128>(args, rows, 0, warp * (kKeys / kWarps), begin, end,
+  run_blocks<T, kDim, kKeys / 8 / kWarps>(args, rows, 0, warp * (kKeys / kWarps), begin, end,
                                                shared_address(memory), sums);
   join_totals(sums);
   __syncthreads();

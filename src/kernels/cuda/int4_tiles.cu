@@ -10,9 +10,6 @@
 namespace torchao_cpp::cuda {
 namespace {
 
-/// Chunks of a warp that are fetched before the activation is there: of all warps that an H100
-/// holds at once 35 MB, which its second-level cache has room for.
-constexpr int kChunksAhead = 16;
 /// Chunks that a warp of int4_values takes.
 constexpr int kChunksAtOnce = 4;
 
@@ -266,6 +263,12 @@ struct WarpProduct {
   __device__ void step(const Int4TilesView& w, std::int64_t tile, int chunk, int lane) {
     Chunks<Kind, kCount> chunks;
     chunks.read(w, tile, chunk, lane);
+    add(w, chunks, chunk);
+  }
+
+  // `chunk`: the first.
+  template <int kCount>
+  __device__ void add(const Int4TilesView& w, const Chunks<Kind, kCount>& chunks, int chunk) {
     GroupSums<T, Kind::kZero, kBlocks, kTiles> group;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
@@ -303,21 +306,6 @@ struct WarpProduct {
   }
 };
 
-// The first codes of a warp to the second-level cache, while the kernel before still runs.
-template <typename Kind>
-__device__ void fetch_ahead(const Int4TilesView& w, std::int64_t tile, int begin, int end,
-                            int lane) {
-  constexpr int kLine = 128;
-  const std::int64_t last = min(end - begin, kChunksAhead) * Int4TilesView::kChunkBytes;
-#pragma unroll
-  for (int t = 0; t < Kind::kTiles; ++t) {
-    if (tile + t >= w.tiles) continue;
-    const std::uint8_t* from =
-        w.codes + ((tile + t) * w.chunks + begin) * Int4TilesView::kChunkBytes;
-    for (std::int64_t at = lane * kLine; at < last; at += 32 * kLine) fetch_line(from + at);
-  }
-}
-
 // A block has `units` times kTiles tiles, each shared by `parts` warps that lie along K.
 template <typename Kind>
 __global__ void __launch_bounds__(32 * Kind::kWarps, Kind::kBlocksPerProcessor)
@@ -337,10 +325,16 @@ __global__ void __launch_bounds__(32 * Kind::kWarps, Kind::kBlocksPerProcessor)
   const int pairs = static_cast<int>(w.chunks + 1) / 2;
   int chunk = pairs * part / parts * 2;
   const int end = min(pairs * (part + 1) / parts * 2, static_cast<int>(w.chunks));
-  let_next_start();
-  fetch_ahead<Kind>(w, tile, chunk, end, lane);
+  // The first codes are on their way while the kernel before still runs.
+  const bool has_steps = tile < w.tiles && chunk + Kind::kUnroll <= end;
+  Chunks<Kind, Kind::kUnroll> chunks;
+  if (has_steps) chunks.read(w, tile, chunk, lane);
   wait_for_previous();
   if (tile < w.tiles) {
+    if (has_steps) {
+      product.add(w, chunks, chunk);
+      chunk += Kind::kUnroll;
+    }
 #pragma unroll 1
     for (; chunk + Kind::kUnroll <= end; chunk += Kind::kUnroll)
       product.template step<Kind::kUnroll>(w, tile, chunk, lane);

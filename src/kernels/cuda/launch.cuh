@@ -25,11 +25,6 @@ __device__ inline void let_next_start() {
 #endif
 }
 
-/// 128 bytes to the second-level cache.
-__device__ inline void fetch_line(const void* line) {
-  asm volatile("prefetch.global.L2 [%0];" ::"l"(line));
-}
-
 /// Launches a kernel that calls wait_for_previous() before it reads or writes what other kernels
 /// write or read.
 template <typename... Parameters, typename... Arguments>
