@@ -192,7 +192,7 @@ Difference check_refusal(const Json& refusal) {
   if (got != want) return fmt::format("{}, expected {}", got, want);
   if (!outcome.weight)
     return outcome.reason.empty() ? Difference("left alone without a reason") : std::nullopt;
-  if (outcome.weight->class_name() == refusal.at("class")) return std::nullopt;
+  if (outcome.weight->class_name() == refusal.at("class").get<std::string>()) return std::nullopt;
   return fmt::format("gave class {}, expected {}", outcome.weight->class_name(),
                      refusal.at("class").dump());
 }

@@ -14,6 +14,9 @@ namespace torchao_cpp::cuda {
 namespace {
 
 constexpr int kKeys = kAttentionKeys;
+/// Of tiles of keys in shared memory: their longest rows, so that bits of an address are those of a
+/// place in a row.
+constexpr int kTileAlignment = 256;
 
 __device__ unsigned shared_address(const void* p) {
   return static_cast<unsigned>(__cvta_generic_to_shared(p));
@@ -466,7 +469,7 @@ __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int 
 // allows, hide each other's waits.
 template <typename T, int kDim>
 __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) {
-  extern __shared__ uint4 memory[];
+  extern __shared__ __align__(kTileAlignment) uint4 memory[];
   const TileRows rows{args.tiles[gridDim.x - 1 - blockIdx.x], args.num_heads / args.num_kv_heads,
                       static_cast<int>(blockIdx.y)};
   const int first_row = threadIdx.x / 32 * 16;
@@ -484,7 +487,7 @@ __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) 
 // tile of rows joins the sums of all.
 template <typename T, int kDim>
 __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
-  extern __shared__ uint4 memory[];
+  extern __shared__ __align__(kTileAlignment) uint4 memory[];
   constexpr int kWarps = 4;
   __shared__ bool is_last;
   __shared__ float shares[kDecodeRows * kWarps];

@@ -210,8 +210,8 @@ struct ProductKind {
   static constexpr int kBlocks = kRowBlocks;
   static constexpr int kColumns = kGroupColumns;
   static constexpr bool kHalves = kColumns == 32;  ///< The halves of a chunk are groups.
-  static constexpr int kTiles = kBlocks >= 4 ? 2 : 1;
-  static constexpr int kUnroll = kTiles == 2 ? 2 : 4;
+  static constexpr int kTiles = 1;
+  static constexpr int kUnroll = kBlocks == 4 ? 2 : 4;
   static constexpr int kWarps = 16;
   /// Blocks of kWarps warps that a processor holds at once, for their registers.
   static constexpr int kBlocksPerProcessor = kBlocks == 1 ? 2 : 1;
