@@ -24,7 +24,7 @@ ALLOWED = {
     "linear": ["base", "core", "config", "selection", "workflows", "kernels"],
     "models": ["base", "core", "io", "selection", "kernels", "linear"],
     "engine": ["base", "core", "models"],
-    "bench": ["base", "core", "io", "config", "workflows", "linear", "models", "engine"],
+    "bench": ["base", "core", "io", "config", "workflows", "kernels", "linear", "models", "engine"],
 }
 
 # Public header -> the folder(s) of src/ that it counts to. llm.h is the face of the two folders of torchao_cpp::llm.

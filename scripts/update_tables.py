@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Keeps the tables of README.md and docs/ equal to what the command prints.
 
-A table stands between the lines "<!-- table: NAME -->" and "<!-- end of table -->". NAME is one of configs, shorthands,
-devices, kernels, weights, legacy_weights and unread_weights.
+A table stands between the lines "<!-- table: NAME -->" and "<!-- end of table -->". NAME is one of
+architectures, configs, shorthands, devices, kernels, weights, legacy_weights and unread_weights.
 
 usage: update_tables.py TORCHAO [--check]
 
@@ -80,8 +80,14 @@ def unread_weights_table(listings):
                     [[dotted(c), c["versions"], c["unsupported"]] for c in listings["weights"]["legacy_classes"] if c["unsupported"]])
 
 
-MAKERS = {"configs": configs_table, "shorthands": shorthands_table, "devices": devices_table, "kernels": kernels_table,
-          "weights": weights_table, "legacy_weights": legacy_weights_table, "unread_weights": unread_weights_table}
+def architectures_table(listings):
+    return markdown(["architecture", "`model_type`", "what of it runs, beyond the form that all share"],
+                    [[f"`{a['name']}`", f"`{a['model_type']}`", a["runs"]] for a in listings["architectures"]["architectures"]])
+
+
+MAKERS = {"architectures": architectures_table, "configs": configs_table, "shorthands": shorthands_table,
+          "devices": devices_table, "kernels": kernels_table, "weights": weights_table,
+          "legacy_weights": legacy_weights_table, "unread_weights": unread_weights_table}
 
 
 def main():
@@ -89,7 +95,7 @@ def main():
     parser.add_argument("torchao")
     parser.add_argument("--check", action="store_true")
     arguments = parser.parse_args()
-    listings = {command: listing(arguments.torchao, command) for command in ("configs", "kernels", "weights")}
+    listings = {command: listing(arguments.torchao, command) for command in ("architectures", "configs", "kernels", "weights")}
     differing = []
     for path in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]:
         before = path.read_text(encoding="utf-8")

@@ -69,7 +69,8 @@ void write_file(const std::string& path, const std::string& text) {
 Json machine_as_json(const BenchMachine& machine) {
   Json peaks = Json::object();
   for (const PeakRate& peak : machine.peaks) peaks[peak.name] = peak.operations_per_second;
-  return {{"cpu", machine.cpu},
+  return {{"gpu", machine.gpu.empty() ? Json() : Json(machine.gpu)},
+          {"cpu", machine.cpu},
           {"threads", machine.threads},
           {"read_bytes_per_second", machine.read_bandwidth},
           {"peak_operations_per_second", std::move(peaks)},
@@ -77,8 +78,11 @@ Json machine_as_json(const BenchMachine& machine) {
 }
 
 void print_machine(const BenchMachine& machine) {
-  std::string text = fmt::format("{}, {} threads: reads {:.1f} GB/s", printable(machine.cpu),
-                                 machine.threads, machine.read_bandwidth / 1e9);
+  const std::string what = machine.gpu.empty() ? fmt::format("{}, {} threads",
+                                                             printable(machine.cpu),
+                                                             machine.threads)
+                                               : printable(machine.gpu);
+  std::string text = fmt::format("{}: reads {:.1f} GB/s", what, machine.read_bandwidth / 1e9);
   for (const PeakRate& peak : machine.peaks)
     text += fmt::format(", {} {:.0f} GOP/s", peak.name, peak.operations_per_second / 1e9);
   write_out(text + "\n\n");
@@ -251,7 +255,8 @@ struct ModelRunArguments {
   ModelRunArguments() { options.batches = {1, 8}; }
 };
 
-Json shares_as_json(const BenchShares& shares) {
+Json shares_as_json(const BenchModelReport& report, const BenchShares& shares) {
+  if (!report.has_shares) return {};
   return {{"linears", shares.linears},
           {"attention", shares.attention},
           {"other", shares.other},
@@ -265,8 +270,8 @@ Json report_as_json(const BenchModelReport& report, const BenchMachine& machine,
     rows.push_back({{"batch", row.batch},
                     {"prefill_tokens_per_second", row.prefill_tokens_per_second},
                     {"decode_tokens_per_second", row.decode_tokens_per_second},
-                    {"prefill_shares", shares_as_json(row.prefill)},
-                    {"decode_shares", shares_as_json(row.decode)},
+                    {"prefill_shares", shares_as_json(report, row.prefill)},
+                    {"decode_shares", shares_as_json(report, row.decode)},
                     {"decode_bytes", row.decode_bytes},
                     {"decode_limit_tokens_per_second", row.decode_limit},
                     {"decode_limit_share", row.decode_limit_share}});
@@ -304,9 +309,10 @@ void print_report(const BenchModelReport& report, const BenchMachine& machine,
                {"sampling %", true}});
   const auto add = [&](const BenchModelRow& row, const char* phase, double rate,
                        const BenchShares& shares, std::string limit, std::string share) {
+    const auto part = [&](double of_all) { return report.has_shares ? percent(of_all) : ""; };
     table.add({fmt::format("{}", row.batch), phase, fmt::format("{:.1f}", rate), std::move(limit),
-               std::move(share), percent(shares.linears), percent(shares.attention),
-               percent(shares.other), percent(shares.sampling)});
+               std::move(share), part(shares.linears), part(shares.attention), part(shares.other),
+               part(shares.sampling)});
   };
   for (const BenchModelRow& row : report.rows) {
     add(row, "prefill", row.prefill_tokens_per_second, row.prefill, "", "");
@@ -322,7 +328,7 @@ int run_model(ModelRunArguments arguments) {
   const std::int64_t length = arguments.options.model.max_model_len;
   arguments.options.model = arguments.model.to_options();
   arguments.options.model.max_model_len = length;
-  const BenchMachine machine = measure_machine();
+  const BenchMachine machine = measure_machine(arguments.options.model.device);
   ProgressBar bar;
   arguments.options.model.progress = [&bar](std::string_view stage, std::int64_t done,
                                             std::int64_t total) {
@@ -389,7 +395,9 @@ void add_quantize_bench(CLI::App& bench, Command& chosen) {
 void add_model(CLI::App& bench, Command& chosen) {
   auto arguments = std::make_shared<ModelRunArguments>();
   CLI::App* command =
-      bench.add_subcommand("model", "Time prefill and decode of a model, on random ids");
+      bench.add_subcommand("model",
+                           "Time prefill and decode of a model, on random ids. DIR may be a "
+                           "config.json by any name: its weights are then random");
   arguments->model.declare_without_json(*command);
   BenchModelOptions& options = arguments->options;
   command->add_option("--batch", options.batches, "Sequences at once (default 1,8)")

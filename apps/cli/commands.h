@@ -21,6 +21,7 @@ void add_diff(CLI::App& app, Command& chosen);
 void add_logits(CLI::App& app, Command& chosen);
 void add_generate(CLI::App& app, Command& chosen);
 void add_perplexity(CLI::App& app, Command& chosen);
+void add_architectures(CLI::App& app, Command& chosen);
 void add_configs(CLI::App& app, Command& chosen);
 void add_kernels(CLI::App& app, Command& chosen);
 void add_weights(CLI::App& app, Command& chosen);

@@ -60,8 +60,8 @@ int main_with_arguments(int argc, char** argv) {
       [](const CLI::App*, const CLI::Error& error) { return std::string(error.what()); });
   Command chosen;
   for (const auto add : std::to_array<void (*)(CLI::App&, Command&)>(
-           {add_inspect, add_explain, add_quantize, add_dequantize, add_convert,
-            add_make_model, add_diff, add_logits, add_generate, add_perplexity, add_bench,
+           {add_inspect, add_explain, add_quantize, add_dequantize, add_convert, add_make_model,
+            add_diff, add_logits, add_generate, add_perplexity, add_bench, add_architectures,
             add_configs, add_kernels, add_weights})) {
     add(app, chosen);
   }

@@ -28,6 +28,7 @@ void ModelArguments::declare_without_json(CLI::App& command) {
   command.add_option("--dtype", dtype, "Compute dtype: f32, f16 or bf16 (default: config.json's)");
   command.add_option("--force-kernel", force_kernel,
                      "A kernel or instruction set of 'torchao kernels'");
+  command.add_option("--device", device, "Where it runs: cpu, cuda or cuda:INDEX (default: cpu)");
   command.add_flag("--vllm-selection", vllm_selection,
                    "Decide fused layers as vLLM does: by their fused name alone");
   command.add_option("--threads", threads, "CPU threads (default: all)")
@@ -39,6 +40,7 @@ ModelOptions ModelArguments::to_options() const {
   ModelOptions options;
   options.dtype = parse_dtype(dtype);
   options.force_kernel = force_kernel;
+  options.device = parse_device(device);
   options.selection_mode = vllm_selection ? SelectionMode::kVllm : SelectionMode::kPackedModules;
   if (!quantization.empty()) {
     options.quantization = parse_quantization(quantization, skip);
@@ -61,6 +63,20 @@ std::optional<DType> parse_dtype(const std::string& name) {
   if (!dtype || !is_high_precision(*dtype))
     throw UsageError(fmt::format("--dtype: '{}' is unknown; expected f32, f16 or bf16", name));
   return dtype;
+}
+
+Device parse_device(const std::string& name) {
+  if (name.empty() || name == "cpu") return Device::cpu();
+  if (name == "cuda") return Device::cuda(0);
+  constexpr std::string_view kPrefix = "cuda:";
+  int index = -1;
+  const char* const end = name.data() + name.size();
+  const bool has_prefix = name.starts_with(kPrefix);
+  const auto [stop, error] =
+      std::from_chars(has_prefix ? name.data() + kPrefix.size() : end, end, index);
+  if (error == std::errc() && stop == end && index >= 0) return Device::cuda(index);
+  throw UsageError(
+      fmt::format("--device: '{}' is unknown; expected cpu, cuda or cuda:INDEX", name));
 }
 
 std::vector<std::int32_t> parse_input_ids(std::string_view text) {

@@ -20,6 +20,7 @@ struct ModelArguments {
   std::vector<std::string> skip;
   std::string dtype;
   std::string force_kernel;
+  std::string device;
   bool vllm_selection = false;
   int threads = 0;
   bool json = false;
@@ -38,6 +39,9 @@ TorchAOConfig parse_quantization(const std::string& text, const std::vector<std:
 
 /// "f32", "bf16", ...; nullopt when empty. Throws UsageError.
 std::optional<DType> parse_dtype(const std::string& name);
+
+/// "cpu", "cuda" or "cuda:1"; the CPU when empty. Throws UsageError.
+Device parse_device(const std::string& name);
 
 /// "1,2,3" -> ids. Throws UsageError for anything that is no list of integers.
 std::vector<std::int32_t> parse_input_ids(std::string_view text);

@@ -22,13 +22,15 @@ struct PeakRate {
 
 /// What the figures of a run are compared with; measured in that run.
 struct BenchMachine {
+  std::string gpu;  ///< The driver's name; empty: the figures are the CPU's.
   std::string cpu;  ///< As /proc/cpuinfo names it, or "unknown".
   int threads = 0;
-  double read_bandwidth = 0;  ///< Bytes a second that all threads read from memory.
+  double read_bandwidth = 0;  ///< Bytes a second that all threads read from memory; a GPU, from its own.
   std::vector<PeakRate> peaks;
 };
-/// Takes a second or two and up to 1 GiB of memory. Peaks are those of the instruction sets that kernels may use here.
-TORCHAO_CPP_EXPORT BenchMachine measure_machine();
+/// Takes a second or two and up to 1 GiB of memory. Peaks are those of the instruction sets that kernels may use here; of
+/// a GPU none are measured. Throws DeviceError or UnsupportedError for a GPU that is not there.
+TORCHAO_CPP_EXPORT BenchMachine measure_machine(Device device = {});
 
 /// Says what is being measured and how many of how many measurements are done. May throw to stop.
 using BenchProgress = std::function<void(std::string_view what, std::int64_t done, std::int64_t total)>;
@@ -132,10 +134,12 @@ struct BenchModelReport {
   std::int64_t linear_weight_bytes = 0;
   std::int64_t kv_bytes_per_token = 0;
   double load_seconds = 0;
+  bool has_shares = true;  ///< False on a GPU, which has no clock for the parts of a step.
   std::vector<BenchModelRow> rows;
   std::vector<std::string> notices;
 };
-/// Prompts of random ids; end-of-sequence ids are ignored. Throws as LLM does, and Error for a size below 1.
+/// Prompts of random ids; end-of-sequence ids are ignored. A `directory` that is a file is the config.json of a model whose
+/// weights are random (ModelOptions::random_weights). Throws as LLM does, and Error for a size below 1.
 TORCHAO_CPP_EXPORT BenchModelReport bench_model(const std::filesystem::path& directory, const BenchModelOptions& options,
                                                 const BenchMachine& machine);
 

@@ -43,6 +43,8 @@ struct BinClassInfo {
 };
 TORCHAO_CPP_EXPORT std::vector<BinClassInfo> bin_class_infos();
 
+class CheckpointSource;
+
 /// A directory or a single file, memory-mapped and validated: safetensors with torchao's flattened form (torchao 0.14 and
 /// >= 0.15 spellings), or the .bin files of torch.save with torchao's tensor classes of 0.7 to 0.18. Immutable and safe to
 /// read from many threads. Tensors borrow from the mapping where they can, and keep it alive.
@@ -53,6 +55,8 @@ class TORCHAO_CPP_EXPORT Checkpoint {
   /// Throws IoError (absent, unreadable) or CheckpointError (kinds st.*, zip.*, pickle.*, bin.*, index.*, ao.*), naming
   /// file and entry.
   explicit Checkpoint(const std::filesystem::path& path);
+  /// Of entries that come from elsewhere; `where` names that in messages. For the library's own use.
+  Checkpoint(std::unique_ptr<const CheckpointSource> source, std::string where);
   ~Checkpoint();
   Checkpoint(Checkpoint&&) noexcept;
   Checkpoint& operator=(Checkpoint&&) noexcept;

@@ -214,7 +214,8 @@ class TORCHAO_CPP_EXPORT Embedding {
  public:
   /// `weight` plain or quantized [V, H]; rows come out in `dtype`, equal to the bit to dequantize() followed by a cast
   /// (UIntxBitPackedTensor: to the weights that its product takes). Throws UnsupportedError as to_quantized_weight does.
-  Embedding(const LoadedWeight& weight, DType dtype);
+  /// On a GPU, throws DeviceError as Linear does.
+  Embedding(const LoadedWeight& weight, DType dtype, Device device = {});
   ~Embedding();
   Embedding(Embedding&&) noexcept;
   Embedding& operator=(Embedding&&) noexcept;
@@ -224,7 +225,10 @@ class TORCHAO_CPP_EXPORT Embedding {
   /// Bytes held. A quantized weight shares its codes with other users of the same weight where no kernel repacks them.
   std::int64_t nbytes() const noexcept;
   /// out [ids.size(), H], contiguous. 0 <= id < V. Never throws, never allocates.
+  /// Of an embedding on the CPU.
   void apply(std::span<const std::int32_t> ids, void* out) const noexcept;
+  /// Of an embedding on a GPU: `ids` and `out` are the device's, ids `id_stride` int32 apart; the work is queued on `stream`.
+  void apply_on_device(const std::int32_t* ids, std::int64_t count, std::int64_t id_stride, void* out, Stream stream) const noexcept;
 
  private:
   struct Impl;

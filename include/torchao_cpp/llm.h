@@ -70,6 +70,11 @@ struct ModelOptions {
   std::optional<DType> dtype;
   SelectionMode selection_mode = SelectionMode::kPackedModules;
   std::string force_kernel;
+  /// Where the model runs: weights, KV caches and every step of it. Device::cuda(i) needs a build with CUDA.
+  Device device;
+  /// The path that LLM takes is not a folder but a config.json by any name; plain weights are random (as make_random_model's,
+  /// but the same in every layer) and read from nowhere: for measuring.
+  bool random_weights = false;
   /// Run on the dequantized weights as plain ones, without quantizing activations: what quantization alone changes.
   bool dequantize_weights = false;
   /// Longest sequence the KV cache must hold; 0 = max_position_embeddings (at most 4096).
@@ -106,6 +111,14 @@ TORCHAO_CPP_EXPORT ModelInfo inspect_model(const std::filesystem::path& director
 
 /// True when models of this architecture ("Qwen3ForCausalLM") can be run, explained and quantized here.
 TORCHAO_CPP_EXPORT bool is_supported_architecture(std::string_view architecture) noexcept;
+
+struct ArchitectureInfo {
+  std::string_view name;        ///< As in config.json's "architectures".
+  std::string_view model_type;  ///< As in config.json.
+  std::string_view runs;        ///< What of it runs, beyond the form of Llama.
+};
+/// All of them, by name.
+TORCHAO_CPP_EXPORT std::vector<ArchitectureInfo> architecture_infos();
 
 /// Decides every linear of a model without reading weights' values ("explain"): kernels are chosen on the stored or would-be weight class.
 TORCHAO_CPP_EXPORT std::vector<LinearReport> explain_model(const std::filesystem::path& directory, const ModelOptions& options,
@@ -323,7 +336,8 @@ struct RunProfile {
 /// A loaded decoder model with its KV caches. Not safe for concurrent calls.
 class TORCHAO_CPP_EXPORT LLM {
  public:
-  /// Throws IoError, CheckpointError, ConfigError, UnsupportedError (architecture), ShapeError.
+  /// Throws IoError, CheckpointError, ConfigError, UnsupportedError (architecture, device), ShapeError, DeviceError (a GPU
+  /// that does not exist or has too little memory). On a GPU every call can throw DeviceError.
   explicit LLM(const std::filesystem::path& directory, const ModelOptions& options = {});
   ~LLM();
   LLM(LLM&&) noexcept;

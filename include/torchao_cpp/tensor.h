@@ -37,7 +37,8 @@ class TORCHAO_CPP_EXPORT Tensor {
   static Tensor zeros(DType dtype, Shape shape);
   /// Borrows `data`, kept alive by `owner`. `data` must be aligned to the element size. Read-only unless said otherwise.
   static Tensor borrow(const void* data, DType dtype, Shape shape, std::shared_ptr<const void> owner);
-  static Tensor borrow_mutable(void* data, DType dtype, Shape shape, std::shared_ptr<const void> owner);
+  /// `device`: where `data` lies. Of a tensor that is not on the CPU no function may be called that reads or writes elements.
+  static Tensor borrow_mutable(void* data, DType dtype, Shape shape, std::shared_ptr<const void> owner, Device device = {});
 
   /// New tensor holding a copy of `values`; sizeof(T) must equal the element size.
   template <typename T>
@@ -50,7 +51,7 @@ class TORCHAO_CPP_EXPORT Tensor {
 
   bool defined() const noexcept { return data_ != nullptr; }
   DType dtype() const noexcept { return dtype_; }
-  Device device() const noexcept { return {}; }
+  Device device() const noexcept { return device_; }
   const Shape& shape() const noexcept { return shape_; }
   std::int64_t dim() const noexcept { return static_cast<std::int64_t>(shape_.size()); }
   /// Negative dims count from the end. Throws ShapeError when out of range.
@@ -100,6 +101,7 @@ class TORCHAO_CPP_EXPORT Tensor {
 
   DType dtype_ = DType::kFloat32;
   bool read_only_ = false;
+  Device device_;
   Shape shape_;
   std::int64_t numel_ = 0;
   std::byte* data_ = nullptr;

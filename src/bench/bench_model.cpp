@@ -93,6 +93,8 @@ BenchModelReport bench_model(const std::filesystem::path& directory,
   model.max_batch =
       static_cast<int>(*std::max_element(options.batches.begin(), options.batches.end()));
   const std::int64_t length = options.prompt_tokens + options.decode_tokens;
+  std::error_code ignored;
+  model.random_weights = std::filesystem::is_regular_file(directory, ignored);
   if (model.max_model_len == 0) model.max_model_len = length;
   if (model.max_model_len < length) {
     throw Error(fmt::format("max_model_len is {}; expected at least {}, prompt and decode tokens",
@@ -102,6 +104,7 @@ BenchModelReport bench_model(const std::filesystem::path& directory,
   const auto start = std::chrono::steady_clock::now();
   LLM llm(directory, model);
   BenchModelReport report;
+  report.has_shares = options.model.device.type == DeviceType::kCPU;
   report.load_seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
   report.weight_bytes = llm.weight_bytes();

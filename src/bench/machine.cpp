@@ -10,6 +10,7 @@
 #include <fstream>
 
 #include "base/parallel.h"
+#include "kernels/cuda/cuda_device.h"
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/quantize.h"
 
@@ -57,8 +58,12 @@ double measure_read_bandwidth() {
   return total.load() == 0 ? 0 : static_cast<double>(bytes) / best_seconds;
 }
 
-BenchMachine measure_machine() {
-  return {cpu_name(), num_threads(), measure_read_bandwidth(), measure_peaks()};
+BenchMachine measure_machine(Device device) {
+  if (device.type == DeviceType::kCUDA) {
+    return {cuda_device_name(device.index), cpu_name(), num_threads(),
+            cuda_read_bandwidth(device.index), {}};
+  }
+  return {"", cpu_name(), num_threads(), measure_read_bandwidth(), measure_peaks()};
 }
 
 Tensor random_weight(const WeightShape& shape, unsigned seed) {

@@ -102,8 +102,9 @@ Tensor Tensor::zeros(DType dtype, Shape shape) {
   return t;
 }
 
-Tensor Tensor::borrow_mutable(void* data, DType dtype, Shape shape, std::shared_ptr<const void> owner) {
+Tensor Tensor::borrow_mutable(void* data, DType dtype, Shape shape, std::shared_ptr<const void> owner, Device device) {
   Tensor t;
+  t.device_ = device;
   t.dtype_ = dtype;
   t.numel_ = shape_numel(shape);
   t.shape_ = std::move(shape);

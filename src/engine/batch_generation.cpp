@@ -23,7 +23,11 @@ BatchGeneration::BatchGeneration(DecoderModel& model, CachePlaces& places,
   for (std::size_t place = places.size(); place > 0; --place) free_places_.push_back(place - 1);
   for (GenerationResult& result : results_) result.finish_reason = "cancelled";
   const std::size_t most = std::min(places.size(), request.prompts.size());
-  logits_.resize(most * static_cast<std::size_t>(model.config().vocab_size));
+  if (request.params.temperature == 0 && model.finds_best_cheaply()) {
+    best_.resize(most);
+  } else {
+    logits_.resize(most * static_cast<std::size_t>(model.config().vocab_size));
+  }
 }
 
 std::vector<GenerationResult> BatchGeneration::run() {
@@ -107,7 +111,16 @@ void BatchGeneration::decode() {
   sample(0, running_.size());
 }
 
+void BatchGeneration::take_best(std::size_t begin, std::size_t end) {
+  const std::size_t count = end - begin;
+  model_.last_best(static_cast<std::int64_t>(count), best_.data());
+  for (std::size_t i = 0; i < count; ++i)
+    running_[begin + i].last_id = Sampler::take_best(best_[i]);
+  for (std::size_t i = begin; i < end; ++i) take_id(running_[i]);
+}
+
 void BatchGeneration::sample(std::size_t begin, std::size_t end) {
+  if (!best_.empty()) return take_best(begin, end);
   const auto count = static_cast<std::int64_t>(end - begin);
   const auto vocab = static_cast<std::size_t>(model_.config().vocab_size);
   model_.last_logits(count, logits_.data());

@@ -71,6 +71,7 @@ class BatchGeneration {
   /// Samples from the last tokens of the sequences [begin, end) of running_, which the last forward
   /// ran.
   void sample(std::size_t begin, std::size_t end);
+  void take_best(std::size_t begin, std::size_t end);
   void take_id(Sequence& sequence);
   bool is_stop(std::int32_t id) const;
   void remove_done();
@@ -90,6 +91,7 @@ class BatchGeneration {
   std::size_t decoding_ = 0;       ///< How many of them are past their prefill.
   std::vector<SequenceTokens> tokens_;
   std::vector<float> logits_;
+  std::vector<BestLogit> best_;  ///< In place of logits_ where the largest is all that counts.
   PhaseProfile* phase_ = nullptr;  ///< Of the step at hand.
 };
 

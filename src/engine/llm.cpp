@@ -34,7 +34,10 @@ double negative_log_likelihood(std::span<const float> logits, std::int32_t id) {
 
 struct LLM::Impl {
   Impl(const std::filesystem::path& directory, const ModelOptions& options)
-      : model(ModelFolder::open(directory), options, notices), places(model.max_batch()) {}
+      : model(options.random_weights ? ModelFolder::with_random_weights(directory)
+                                     : ModelFolder::open(directory),
+              options, notices),
+        places(model.max_batch()) {}
 
   std::int64_t vocab_size() const { return model.config().vocab_size; }
 

@@ -39,18 +39,19 @@ Sampler::Sampler(const SamplingParams& params, std::int64_t vocab_size)
   if (is_cut()) order_.reserve(static_cast<std::size_t>(vocab_size));
 }
 
+std::int32_t Sampler::take_best(const BestLogit& best) {
+  if (std::isfinite(best.logit)) return best.id;
+  throw Error(
+      "the logits hold NaN or infinity: the weights, or their quantization, overflow the compute "
+      "dtype; try bfloat16 or float32",
+      "not_finite");
+}
+
 std::int32_t Sampler::next(std::span<const float> logits) {
   const float largest = largest_logit(logits);
-  if (!std::isfinite(largest)) {
-    throw Error(
-        "the logits hold NaN or infinity: the weights, or their quantization, overflow the compute "
-        "dtype; try bfloat16 or float32",
-        "not_finite");
-  }
-  if (params_.temperature == 0) {
-    return static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), largest) -
-                                     logits.begin());
-  }
+  const auto first = std::find(logits.begin(), logits.end(), largest);
+  const std::int32_t id = take_best({largest, static_cast<std::int32_t>(first - logits.begin())});
+  if (is_greedy()) return id;
   logit_weights(logits, largest, params_.temperature, weights_.data());
   if (is_cut()) return sample_cut(logits);
   const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);

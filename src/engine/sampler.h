@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "models/decoder_steps.h"
 #include "torchao_cpp/llm.h"
 
 namespace torchao_cpp {
@@ -21,6 +22,10 @@ class Sampler {
   /// largest, of these the fewest whose probabilities reach top_p. Throws Error when a logit is NaN
   /// or the largest is not finite. Does not allocate.
   std::int32_t next(std::span<const float> logits);
+  /// Whether the largest logit is all that counts.
+  bool is_greedy() const noexcept { return params_.temperature == 0; }
+  /// Greedy: the id of the largest logit, whoever found it. Throws as next() does.
+  static std::int32_t take_best(const BestLogit& best);
 
  private:
   bool is_cut() const { return params_.top_k > 0 || params_.top_p < 1; }

@@ -15,7 +15,8 @@
 namespace torchao_cpp {
 
 struct Checkpoint::Impl {
-  explicit Impl(const std::filesystem::path& path) : where(path.string()), source(open_checkpoint_source(path)), warnings(source->warnings) {
+  Impl(std::unique_ptr<const CheckpointSource> opened, std::string path)
+      : where(std::move(path)), source(std::move(opened)), warnings(source->warnings) {
     for (std::size_t i = 0; i < source->names.size(); ++i) by_name.emplace(source->names[i], i);
     // Writers count a quantized weight's logical bytes in various ways; of plain ones the sum must fit.
     const auto total = static_cast<std::uint64_t>(source->nbytes);
@@ -31,7 +32,9 @@ struct Checkpoint::Impl {
   std::vector<std::string> warnings;
 };
 
-Checkpoint::Checkpoint(const std::filesystem::path& path) : impl_(std::make_unique<Impl>(path)) {}
+Checkpoint::Checkpoint(const std::filesystem::path& path) : Checkpoint(open_checkpoint_source(path), path.string()) {}
+Checkpoint::Checkpoint(std::unique_ptr<const CheckpointSource> source, std::string where)
+    : impl_(std::make_unique<Impl>(std::move(source), std::move(where))) {}
 Checkpoint::~Checkpoint() = default;
 Checkpoint::Checkpoint(Checkpoint&&) noexcept = default;
 Checkpoint& Checkpoint::operator=(Checkpoint&&) noexcept = default;

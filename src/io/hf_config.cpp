@@ -45,6 +45,13 @@ class Section {
     out = value->get<bool>();
   }
 
+  void boolean(std::string_view key, std::optional<bool>& out) const {
+    if (find(key) == nullptr) return;
+    bool value = false;
+    boolean(key, value);
+    out = value;
+  }
+
   void positive(std::string_view key, double& out) const {
     const Json* value = find(key);
     if (value == nullptr) return;
@@ -70,6 +77,17 @@ class Section {
       if (fits) out.push_back((*value)[i].get<std::string>());
     }
     if (!fits) fail(key, *value, "an array of strings");
+  }
+
+  void switches(std::string_view key, std::vector<std::int64_t>& out) const {
+    const Json* value = find(key);
+    if (value == nullptr) return;
+    const bool is_array = value->is_array();
+    for (const Json& item : is_array ? *value : Json::array({*value})) {
+      if (!is_array || !item.is_number_integer() || (item != 0 && item != 1))
+        fail(key, item, "an array of 0 and 1");
+      out.push_back(item.get<std::int64_t>());
+    }
   }
 
   // -1 is how some files say "none".
@@ -121,8 +139,13 @@ Section root_section(const Json& json, std::string_view where) {
   return {json, where, ""};
 }
 
-void read_rope_object(const Section& section, RopeParameters& rope) {
+void read_theta(const Section& section, RopeParameters& rope) {
   section.positive("rope_theta", rope.rope_theta);
+  rope.has_rope_theta = rope.has_rope_theta || section.find("rope_theta") != nullptr;
+}
+
+void read_rope_object(const Section& section, RopeParameters& rope) {
+  read_theta(section, rope);
   section.text("type", rope.rope_type);
   section.text("rope_type", rope.rope_type);
   for (const auto& [key, value] : section.json().items()) {
@@ -137,7 +160,7 @@ void read_rope_object(const Section& section, RopeParameters& rope) {
 
 RopeParameters read_rope(const Section& root) {
   RopeParameters rope;
-  root.positive("rope_theta", rope.rope_theta);
+  read_theta(root, rope);
   // transformers 5 writes all of it into rope_parameters; before, rope_scaling had the rest.
   const auto parameters = root.section("rope_parameters");
   if (parameters) {
@@ -173,16 +196,33 @@ void read_sizes(const Section& root, HfConfig& config) {
   config.num_key_value_heads = root.size("num_key_value_heads");
   config.head_dim = root.size("head_dim");
   config.max_position_embeddings = root.size("max_position_embeddings");
+  config.ffn_dim = root.size("ffn_dim");
+  config.word_embed_proj_dim = root.size("word_embed_proj_dim");
   if (config.num_key_value_heads == 0) config.num_key_value_heads = config.num_attention_heads;
   const bool divides = config.num_attention_heads > 0 && config.hidden_size % config.num_attention_heads == 0;
   if (config.head_dim == 0 && divides) config.head_dim = config.hidden_size / config.num_attention_heads;
 }
 
 void read_sliding_window(const Section& root, HfConfig& config) {
-  bool is_used = true;
-  root.boolean("use_sliding_window", is_used);
+  root.boolean("use_sliding_window", config.use_sliding_window);
+  config.has_sliding_window = root.json().contains("sliding_window");
   const std::int64_t window = root.size("sliding_window");
-  if (is_used && window > 0) config.sliding_window = window;
+  if (window > 0) config.sliding_window = window;
+}
+
+void read_no_rope_layers(const Section& root, HfConfig& config) {
+  root.switches("no_rope_layers", config.no_rope_layers);
+  const std::int64_t interval = root.size("no_rope_layer_interval");
+  if (interval > 0) config.no_rope_layer_interval = interval;
+}
+
+void read_opt_switches(const Section& root, HfConfig& config) {
+  root.positive("init_std", config.init_std);
+  root.text("activation_function", config.activation_function);
+  root.boolean("enable_bias", config.enable_bias);
+  root.boolean("layer_norm_elementwise_affine", config.layer_norm_elementwise_affine);
+  root.boolean("do_layer_norm_before", config.do_layer_norm_before);
+  root.boolean("_remove_final_layer_norm", config.remove_final_layer_norm);
 }
 
 std::string read_text(const std::filesystem::path& path) {
@@ -217,6 +257,8 @@ HfConfig HfConfig::parse(std::string_view config_json, std::string_view where, s
   config.rope = read_rope(root);
   read_sliding_window(root, config);
   root.texts("layer_types", config.layer_types);
+  read_no_rope_layers(root, config);
+  read_opt_switches(root, config);
   config.dtype = read_dtype(root);
   config.bos_token_id = root.token_id("bos_token_id");
   config.pad_token_id = root.token_id("pad_token_id");
@@ -234,19 +276,25 @@ HfConfig HfConfig::parse(std::string_view config_json, std::string_view where, s
   return config;
 }
 
-void HfConfig::require_decoder_sizes() const {
+void HfConfig::require_decoder_sizes(bool is_opt) const {
   struct Required {
     std::string_view key;
     std::int64_t value;
   };
   const std::array<Required, 5> required{{{"vocab_size", vocab_size},
                                           {"hidden_size", hidden_size},
-                                          {"intermediate_size", intermediate_size},
+                                          {is_opt ? "ffn_dim" : "intermediate_size", is_opt ? ffn_dim : intermediate_size},
                                           {"num_hidden_layers", num_hidden_layers},
                                           {"num_attention_heads", num_attention_heads}}};
   for (const Required& r : required) {
     if (r.value == 0) throw ConfigError(fmt::format("{}: {} is missing; expected a positive integer", where, r.key), "missing_field");
   }
+  if (is_opt && hidden_size % num_attention_heads != 0) {
+    throw ConfigError(fmt::format("{}: hidden_size is {}; expected a multiple of num_attention_heads, {}", where, hidden_size,
+                                  num_attention_heads),
+                      "validation");
+  }
+  if (is_opt) return;
   if (num_attention_heads % num_key_value_heads != 0) {
     throw ConfigError(fmt::format("{}: num_attention_heads is {}; expected a multiple of num_key_value_heads, {}", where,
                                   num_attention_heads, num_key_value_heads),

@@ -30,7 +30,7 @@ TEST(HfConfig, ReadsTheDemoModel) {
   EXPECT_EQ(c.num_key_value_heads, 2);
   EXPECT_EQ(c.rope.rope_theta, 10000.0);
   EXPECT_EQ(c.rope.rope_type, "default");
-  EXPECT_TRUE(c.tie_word_embeddings);
+  EXPECT_EQ(c.tie_word_embeddings, true);
   EXPECT_EQ(c.dtype, DType::kBFloat16);
   EXPECT_THAT(c.eos_token_ids, ElementsAre(8189, 8191));  // generation_config.json decides
   EXPECT_FALSE(c.bos_token_id.has_value());
@@ -44,6 +44,8 @@ TEST(HfConfig, HasDefaults) {
   EXPECT_EQ(c.head_dim, 16);
   EXPECT_EQ(c.num_key_value_heads, 4);
   EXPECT_EQ(c.rope.rope_theta, 10000.0);
+  EXPECT_FALSE(c.rope.has_rope_theta);
+  EXPECT_FALSE(c.tie_word_embeddings.has_value());
   EXPECT_FALSE(c.attention_bias);
   EXPECT_FALSE(c.dtype.has_value());
   EXPECT_THAT(c.eos_token_ids, ElementsAre(2));
@@ -54,6 +56,7 @@ TEST(HfConfig, ReadsEveryFormOfRope) {
   EXPECT_EQ(parse(R"({"rope_theta":5e5})").rope.rope_theta, 5e5);
   const RopeParameters v5 = parse(R"({"rope_theta":1,"rope_parameters":{"rope_theta":1000000,"rope_type":"default"}})").rope;
   EXPECT_EQ(v5.rope_theta, 1e6);
+  EXPECT_TRUE(v5.has_rope_theta);
   EXPECT_EQ(v5.rope_type, "default");
   const RopeParameters scaled =
       parse(R"({"rope_theta":500000.0,"rope_scaling":{"type":"llama3","factor":8,"low_freq_factor":1.0,"x":[1]}})").rope;
@@ -78,9 +81,30 @@ TEST(HfConfig, KeepsTheQuantizationConfigInFileOrder) {
   EXPECT_TRUE(parse(R"({"quantization_config":null})").quantization_config.empty());
 }
 
-TEST(HfConfig, SlidingWindowCountsOnlyWhenUsed) {
-  EXPECT_EQ(parse(R"({"sliding_window":128})").sliding_window, 128);
-  EXPECT_FALSE(parse(R"({"sliding_window":128,"use_sliding_window":false})").sliding_window.has_value());
+TEST(HfConfig, SlidingWindowIsKnownFromAbsent) {
+  const HfConfig given = parse(R"({"sliding_window":128,"use_sliding_window":false})");
+  EXPECT_EQ(given.sliding_window, 128);
+  EXPECT_EQ(given.use_sliding_window, false);
+  const HfConfig none = parse(R"({"sliding_window":null})");
+  EXPECT_TRUE(none.has_sliding_window);
+  EXPECT_FALSE(none.sliding_window.has_value());
+  EXPECT_FALSE(none.use_sliding_window.has_value());
+  EXPECT_FALSE(parse("{}").has_sliding_window);
+}
+
+TEST(HfConfig, ReadsWhatOptAndSmolLm3Say) {
+  const HfConfig opt = parse(
+      R"({"ffn_dim":96,"word_embed_proj_dim":32,"activation_function":"gelu","enable_bias":false,"init_std":0.5,
+          "layer_norm_elementwise_affine":false,"do_layer_norm_before":false,"_remove_final_layer_norm":true})");
+  EXPECT_EQ(opt.ffn_dim, 96);
+  EXPECT_EQ(opt.word_embed_proj_dim, 32);
+  EXPECT_EQ(opt.activation_function, "gelu");
+  EXPECT_EQ(opt.init_std, 0.5);
+  EXPECT_FALSE(opt.enable_bias || opt.layer_norm_elementwise_affine || opt.do_layer_norm_before);
+  EXPECT_TRUE(opt.remove_final_layer_norm);
+  const HfConfig smol = parse(R"({"no_rope_layers":[1,0],"no_rope_layer_interval":3})");
+  EXPECT_THAT(smol.no_rope_layers, ElementsAre(1, 0));
+  EXPECT_EQ(smol.no_rope_layer_interval, 3);
 }
 
 TEST(HfConfig, RefusesWrongTypesNamingTheKey) {
@@ -90,7 +114,11 @@ TEST(HfConfig, RefusesWrongTypesNamingTheKey) {
         R"({"architectures":"x"})", R"({"architectures":[1]})", R"({"model_type":1})", R"({"tie_word_embeddings":1})",
         R"({"rms_norm_eps":"1e-6"})", R"({"rms_norm_eps":0})", R"({"rope_theta":-1})", R"({"rope_scaling":[]})",
         R"({"rope_parameters":{"rope_type":1}})", R"({"eos_token_id":"x"})", R"({"eos_token_id":[1,null]})",
-        R"({"eos_token_id":-2})", R"({"dtype":1})", R"({"quantization_config":"x"})", R"({"layer_types":{}})"}) {
+        R"({"eos_token_id":-2})", R"({"dtype":1})", R"({"quantization_config":"x"})", R"({"layer_types":{}})",
+        R"({"ffn_dim":0})", R"({"word_embed_proj_dim":"64"})", R"({"activation_function":1})", R"({"enable_bias":1})",
+        R"({"do_layer_norm_before":"no"})", R"({"_remove_final_layer_norm":0})", R"({"layer_norm_elementwise_affine":[]})",
+        R"({"init_std":-1})", R"({"use_sliding_window":1})", R"({"sliding_window":-1})", R"({"no_rope_layers":1})",
+        R"({"no_rope_layers":[2]})", R"({"no_rope_layers":[true]})", R"({"no_rope_layer_interval":0})"}) {
     EXPECT_EQ(kind_of([&] { parse(text); }), "validation") << text;
   }
   EXPECT_EQ(message_of([] { parse(R"({"rope_parameters":{"rope_theta":"x"}})"); }),
@@ -112,6 +140,17 @@ TEST(HfConfig, DecoderSizesMustBeThereAndFit) {
   EXPECT_EQ(message(R"("hidden_size":9,"num_attention_heads":2,"head_dim":4)"), "ok");
   EXPECT_THAT(message(R"("hidden_size":9,"num_attention_heads":2)"), HasSubstr("expected a multiple of num_attention_heads, 2"));
   EXPECT_THAT(message(R"("hidden_size":8,"num_attention_heads":2,"num_key_value_heads":3)"), HasSubstr("multiple of num_key_value_heads, 3"));
+}
+
+TEST(HfConfig, OptHasSizesOfItsOwn) {
+  const std::string rest = R"("vocab_size":8,"hidden_size":9,"num_hidden_layers":1,)";
+  const auto message = [&](std::string_view sizes) {
+    return message_of([&] { parse("{" + rest + std::string(sizes) + "}").require_decoder_sizes(true); });
+  };
+  EXPECT_EQ(message(R"("ffn_dim":8,"num_attention_heads":3)"), "ok");
+  EXPECT_THAT(message(R"("intermediate_size":8,"num_attention_heads":3)"), HasSubstr("ffn_dim is missing"));
+  EXPECT_THAT(message(R"("ffn_dim":8,"num_attention_heads":2,"head_dim":4)"),
+              HasSubstr("hidden_size is 9; expected a multiple of num_attention_heads, 2"));
 }
 
 TEST(HfConfig, AbsentFilesAreIoErrors) {

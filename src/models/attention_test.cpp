@@ -102,7 +102,7 @@ class Sequence {
     const HeadTransform heads{shape_.num_heads, shape_.num_kv_heads, shape_.head_dim, {}, {}, 0};
     std::vector<TokenPlace> places;
     for (std::int64_t r = 0; r < rows; ++r) places.push_back({&cache, first + r});
-    transform_qkv(heads, rope, {row(q_, first), row(k_, first), row(v_, first)}, places, 1,
+    transform_qkv(heads, &rope, {row(q_, first), row(k_, first), row(v_, first)}, places, 1,
                   queries);
   }
   static RowView row(const Tensor& t, std::int64_t r) {

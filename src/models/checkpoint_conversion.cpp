@@ -30,15 +30,18 @@ std::map<std::string, LayerDecision, std::less<>> decide_weights(
     for (const DecoderLinear& linear : decoder_linears(config, i))
       out.emplace(linear.prefix + ".weight", quantization.decide(linear.prefix));
   }
+  for (const DecoderLinear& linear : projections(config))
+    out.emplace(linear.prefix + ".weight", quantization.decide(linear.prefix));
   out.emplace(std::string(kHeadPrefix) + ".weight",
               decide_head(quantization, config.tie_word_embeddings));
   // A tied head would have to be quantized with the embedding.
-  LayerDecision embedding = decide_embedding(quantization);
+  const std::string_view embed_tokens = config.architecture->names->embed_tokens;
+  LayerDecision embedding = decide_embedding(quantization, embed_tokens);
   if (embedding.config != nullptr && config.tie_word_embeddings) {
     embedding.config = nullptr;
     embedding.reason = "the embedding is tied to the output head, which stays unquantized";
   }
-  out.emplace(std::string(kEmbedPrefix) + ".weight", std::move(embedding));
+  out.emplace(std::string(embed_tokens) + ".weight", std::move(embedding));
   return out;
 }
 

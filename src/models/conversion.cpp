@@ -60,7 +60,7 @@ void Conversion::add_quantized(const std::string& fqn, TensorParts parts) {
 }
 
 bool Conversion::is_tied_head(std::string_view fqn) const {
-  return folder_.config.tie_word_embeddings && fqn == std::string(kHeadPrefix) + ".weight";
+  return ties_word_embeddings(folder_.config) && fqn == std::string(kHeadPrefix) + ".weight";
 }
 
 void Conversion::finish(const Json& config) {

@@ -122,7 +122,7 @@ ConvertModelReport::Row convert_plain(Conversion& conversion, const CheckpointEn
 bool is_tied_copy(const Conversion& conversion, const ModelFolder& folder,
                   const CheckpointEntry& entry) {
   if (entry.parts || !conversion.is_tied_head(entry.fqn)) return false;
-  const std::string embedding = std::string(kEmbedPrefix) + ".weight";
+  const std::string embedding = std::string(embedding_prefix(folder.config)) + ".weight";
   return folder.checkpoint.contains(embedding) &&
          equal_bytes(folder.checkpoint.entry(embedding).plain, entry.plain);
 }

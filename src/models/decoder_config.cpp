@@ -3,96 +3,127 @@
 
 #include <fmt/format.h>
 
-#include <array>
-
 #include "models/decoder_ops.h"
-#include "models/quoted_list.h"
 #include "models/rotary_embedding.h"
 #include "torchao_cpp/error.h"
-#include "torchao_cpp/llm.h"
 
 namespace torchao_cpp {
 namespace {
 
-constexpr auto kArchitectures = std::to_array<DecoderArchitecture>({
-    {.name = "LlamaForCausalLM", .model_type = "llama", .has_qk_norm = false, .has_mlp_bias = true},
-    {.name = "Qwen3ForCausalLM", .model_type = "qwen3", .has_qk_norm = true, .has_mlp_bias = false},
-});
+// Of every OPT model; no file says them.
+constexpr float kOptNormEps = 1e-5F;
+constexpr std::int64_t kOptPositions = 2048;
 
-void check_supported(const HfConfig& config) {
-  if (config.hidden_act != "silu") {
-    throw UnsupportedError(fmt::format("{}: hidden_act is '{}'; only 'silu' is supported",
-                                       config.where, config.hidden_act));
-  }
-  if (config.sliding_window) {
-    throw UnsupportedError(
-        fmt::format("{}: sliding_window is {}; sliding-window attention is not supported",
-                    config.where, *config.sliding_window));
-  }
+void check_activation(const HfConfig& config, std::string_view key, std::string_view value,
+                      std::string_view supported) {
+  if (value == supported) return;
+  throw UnsupportedError(
+      fmt::format("{}: {} is '{}'; only '{}' is supported", config.where, key, value, supported));
+}
+
+void check_layer_types(const HfConfig& config) {
   for (const std::string& type : config.layer_types) {
     if (type != "full_attention") {
       throw UnsupportedError(fmt::format(
           "{}: layer_types has '{}'; only 'full_attention' is supported", config.where, type));
     }
   }
-  if (config.head_dim > kMaxHeadDim) {
-    throw UnsupportedError(fmt::format("{}: head_dim is {}; at most {} is supported", config.where,
-                                       config.head_dim, kMaxHeadDim));
+}
+
+// Attention over a window is attention over everything while a sequence is no longer than that.
+void limit_to_window(const HfConfig& config, DecoderConfig& out) {
+  const DecoderArchitecture& architecture = *out.architecture;
+  if (!config.use_sliding_window.value_or(architecture.uses_sliding_window)) return;
+  const std::int64_t window =
+      config.has_sliding_window ? config.sliding_window.value_or(0) : architecture.sliding_window;
+  if (window == 0 || (out.max_length > 0 && window >= out.max_length)) return;
+  out.max_length = window;
+  out.max_length_key = "sliding_window";
+}
+
+std::vector<bool> rotating_layers(const HfConfig& config, const DecoderArchitecture& architecture) {
+  const auto layers = static_cast<std::size_t>(config.num_hidden_layers);
+  if (architecture.positions != PositionKind::kRotary) return std::vector<bool>(layers, false);
+  std::vector<bool> out(layers, true);
+  if (!architecture.has_no_rope_layers) return out;
+  const std::vector<std::int64_t>& given = config.no_rope_layers;
+  if (!given.empty() && given.size() < layers) {
+    throw ConfigError(fmt::format("{}: no_rope_layers has {} entries; expected one for each of the "
+                                  "{} layers",
+                                  config.where, given.size(), layers),
+                      "validation");
   }
-  // Found out here, before any weight is read.
-  rope_inverse_frequencies(config.rope, config.head_dim, config.where);
+  for (std::size_t i = 0; i < layers; ++i) {
+    out[i] = given.empty() ? (static_cast<std::int64_t>(i) + 1) % config.no_rope_layer_interval != 0
+                           : given[i] != 0;
+  }
+  return out;
+}
+
+void take_llama(const HfConfig& config, DecoderConfig& out) {
+  const DecoderArchitecture& architecture = *out.architecture;
+  check_activation(config, "hidden_act", config.hidden_act, "silu");
+  out.embedding_dim = config.hidden_size;
+  out.intermediate_size = config.intermediate_size;
+  out.num_kv_heads = config.num_key_value_heads;
+  out.head_dim = config.head_dim;
+  out.norm_eps = static_cast<float>(config.rms_norm_eps);
+  const bool is_configured = architecture.attention_bias == AttentionBias::kConfigured;
+  out.o_bias = is_configured && config.attention_bias;
+  out.qkv_bias = out.o_bias || architecture.attention_bias == AttentionBias::kQkv;
+  out.mlp_bias = config.mlp_bias && architecture.has_mlp_bias;
+  out.rope = config.rope;
+  if (!config.rope.has_rope_theta) out.rope.rope_theta = architecture.rope_theta;
+  out.initializer_range = config.initializer_range;
+}
+
+void take_opt(const HfConfig& config, DecoderConfig& out) {
+  check_activation(config, "activation_function", config.activation_function, "relu");
+  if (config.do_layer_norm_before && config.remove_final_layer_norm) {
+    throw UnsupportedError(
+        fmt::format("{}: _remove_final_layer_norm is true; only false is supported where "
+                    "do_layer_norm_before is true",
+                    config.where));
+  }
+  out.embedding_dim =
+      config.word_embed_proj_dim > 0 ? config.word_embed_proj_dim : config.hidden_size;
+  out.intermediate_size = config.ffn_dim;
+  out.num_kv_heads = config.num_attention_heads;
+  out.head_dim = config.hidden_size / config.num_attention_heads;
+  if (out.max_position_embeddings == 0) out.max_position_embeddings = kOptPositions;
+  out.norm_eps = kOptNormEps;
+  out.has_norm_weights = config.layer_norm_elementwise_affine;
+  out.is_post_norm = !config.do_layer_norm_before;
+  out.qkv_bias = out.o_bias = out.mlp_bias = config.enable_bias;
+  out.initializer_range = config.init_std;
 }
 
 }  // namespace
 
-std::span<const DecoderArchitecture> decoder_architectures() noexcept { return kArchitectures; }
-
-bool is_supported_architecture(std::string_view architecture) noexcept {
-  for (const DecoderArchitecture& known : kArchitectures) {
-    if (known.name == architecture) return true;
-  }
-  return false;
-}
-
-const DecoderArchitecture& find_architecture(const HfConfig& config) {
-  for (const DecoderArchitecture& known : kArchitectures) {
-    for (const std::string& name : config.architectures) {
-      if (name == known.name) return known;
-    }
-    if (config.architectures.empty() && config.model_type == known.model_type) return known;
-  }
-  std::vector<std::string> names;
-  for (const DecoderArchitecture& known : kArchitectures) names.emplace_back(known.name);
-  if (config.architectures.empty() && config.model_type.empty()) {
-    throw ConfigError(fmt::format("{}: names no architecture; expected one of {}", config.where,
-                                  quoted_list(names)),
-                      "missing_field");
-  }
-  throw UnsupportedError(
-      fmt::format("{}: architecture '{}' is not supported; supported: {}", config.where,
-                  config.architectures.empty() ? config.model_type : config.architectures.front(),
-                  quoted_list(names)));
-}
-
 DecoderConfig DecoderConfig::from_hf_config(const HfConfig& config) {
   DecoderConfig out;
   out.architecture = &find_architecture(config);
-  config.require_decoder_sizes();
-  check_supported(config);
+  const bool is_opt = out.architecture->mlp == MlpKind::kRelu;
+  config.require_decoder_sizes(is_opt);
+  check_layer_types(config);
   out.where = config.where;
   out.vocab_size = config.vocab_size;
   out.hidden_size = config.hidden_size;
-  out.intermediate_size = config.intermediate_size;
   out.num_layers = config.num_hidden_layers;
   out.num_heads = config.num_attention_heads;
-  out.num_kv_heads = config.num_key_value_heads;
-  out.head_dim = config.head_dim;
   out.max_position_embeddings = config.max_position_embeddings;
-  out.rms_norm_eps = static_cast<float>(config.rms_norm_eps);
-  out.attention_bias = config.attention_bias;
-  out.mlp_bias = config.mlp_bias && out.architecture->has_mlp_bias;
-  out.tie_word_embeddings = config.tie_word_embeddings;
-  out.rope = config.rope;
+  is_opt ? take_opt(config, out) : take_llama(config, out);
+  out.max_length = out.max_position_embeddings;
+  limit_to_window(config, out);
+  if (out.head_dim > kMaxHeadDim) {
+    throw UnsupportedError(fmt::format("{}: head_dim is {}; at most {} is supported", config.where,
+                                       out.head_dim, kMaxHeadDim));
+  }
+  // Found out here, before any weight is read.
+  if (out.architecture->positions == PositionKind::kRotary)
+    rope_inverse_frequencies(out.rope, out.head_dim, config.where);
+  out.rotates = rotating_layers(config, *out.architecture);
+  out.tie_word_embeddings = ties_word_embeddings(config);
   for (const std::int64_t id : config.eos_token_ids)
     out.eos_token_ids.push_back(static_cast<std::int32_t>(id));
   return out;

@@ -8,35 +8,25 @@
 #include <string>
 #include <vector>
 
-#include "models/attention.h"
 #include "models/decoder_config.h"
-#include "models/decoder_ops.h"
+#include "models/decoder_steps.h"
 #include "models/kv_cache.h"
 #include "models/model_folder.h"
 #include "models/packed_linear.h"
-#include "models/rotary_embedding.h"
 #include "torchao_cpp/linear.h"
 #include "torchao_cpp/llm.h"
 
 namespace torchao_cpp {
 
-/// Consecutive tokens of one sequence: `ids` stand at position, position + 1, ... of the sequence
-/// in `cache`. At least one id, each in the vocabulary; the cache has room for them.
-struct SequenceTokens {
-  std::span<const std::int32_t> ids;
-  std::int64_t position = 0;
-  KvCache* cache = nullptr;
-};
-
 /// A decoder-only transformer with its weights: ids and KV caches in, float32 logits out.
 ///
 /// Tokens go through in chunks of at most max_chunk(), of one sequence or of many, so that the
-/// workspace is bounded; it is allocated once, and running allocates nothing. Not safe for
-/// concurrent calls.
+/// workspace is bounded; it is allocated once, and running allocates nothing. On a GPU everything
+/// but ids and logits stays in its memory. Not safe for concurrent calls.
 class DecoderModel {
  public:
   /// Loads all weights of `folder`. Adds remarks for a person to `notices`. Throws CheckpointError,
-  /// ShapeError, ConfigError, UnsupportedError.
+  /// ShapeError, ConfigError, UnsupportedError, DeviceError.
   DecoderModel(const ModelFolder& folder, const ModelOptions& options,
                std::vector<std::string>& notices);
 
@@ -54,39 +44,58 @@ class DecoderModel {
     return 2 * config_.num_layers * config_.num_kv_heads * config_.head_dim *
            dtype_size_bytes(dtype_);
   }
-  /// Where forward and the logits add up their time, or null: nowhere, at no cost.
-  void set_profile(PhaseProfile* profile) noexcept { profile_ = profile; }
+  /// Where forward and the logits add up their time, or null: nowhere, at no cost. A GPU, which does
+  /// the parts of a step while the host goes on, notes none of them.
+  void set_profile(PhaseProfile* profile) noexcept {
+    profile_ = steps_->is_asynchronous() ? nullptr : profile;
+  }
 
-  /// An empty cache for one sequence of at most `length` tokens.
+  /// An empty cache for one sequence of at most `length` tokens. Throws DeviceError.
   KvCache make_cache(std::int64_t length) const;
 
   /// Runs the tokens of all sequences, at most max_chunk() together; no sequence occurs twice. Rows
   /// are the tokens of the first sequence, then of the second, ...
   void forward(std::span<const SequenceTokens> sequences) noexcept;
   /// Logits [count, vocab_size] of the rows first, first + 1, ... of the last forward. May be
-  /// called until last_logits is.
-  void logits(std::int64_t first, std::int64_t count, float* out) noexcept;
+  /// called until one of the next two is. On a GPU all three wait for the forward and throw
+  /// DeviceError for whatever went wrong in it.
+  void logits(std::int64_t first, std::int64_t count, float* out);
   /// Logits [count, vocab_size] of the last token of each of the first `count` sequences of the
   /// last forward.
-  void last_logits(std::int64_t count, float* out) noexcept;
+  void last_logits(std::int64_t count, float* out);
+  /// The largest of each row of these logits: all that greedy decoding needs, and little to bring
+  /// over from a GPU.
+  void last_best(std::int64_t count, BestLogit* out);
+  /// Whether last_best saves anything over last_logits.
+  bool finds_best_cheaply() const noexcept { return steps_->is_asynchronous(); }
 
  private:
   struct Layer {
-    Tensor input_layernorm;
-    Tensor post_attention_layernorm;
+    NormWeights attention_norm;
+    NormWeights mlp_norm;
     HeadTransform heads;
     std::unique_ptr<PackedLinear> qkv_proj;
     std::unique_ptr<LinearBase> o_proj;
-    std::unique_ptr<PackedLinear> gate_up_proj;
-    std::unique_ptr<LinearBase> down_proj;
+    std::unique_ptr<PackedLinear> mlp_in;  ///< gate_proj and up_proj, or fc1.
+    std::unique_ptr<LinearBase> mlp_out;   ///< down_proj or fc2.
   };
 
   void load(const LinearBuild& build, WeightLoader& loader);
+  NormWeights load_norm(const std::string& prefix, WeightLoader& loader) const;
   Layer load_layer(std::int64_t index, const LinearBuild& build, WeightLoader& loader) const;
   void load_head(const LinearBuild& build, WeightLoader& loader, const LoadedWeight& embedding);
   void count_weights();
   void allocate_workspace();
+  void run_steps() noexcept;
+  void embed() noexcept;
   void run_layer(std::int64_t index) noexcept;
+  void run_mlp(const Layer& layer, const void* x, void* out) noexcept;
+  void finish() noexcept;
+  /// What the head is fed with: [rows, embedding_dim].
+  std::byte* output() noexcept;
+  LinearContext context() noexcept;
+  template <typename F>
+  void for_head_rows(const void* rows, std::int64_t count, const F& fn);
   template <typename F>
   void run_linear(const F& fn) noexcept;
   template <typename F>
@@ -98,11 +107,13 @@ class DecoderModel {
   std::int64_t max_chunk_ = 0;
   std::int64_t max_batch_ = 1;
   std::int64_t head_rows_ = 0;  ///< Rows of logits computed at a time.
-  std::optional<RotaryEmbedding> rope_;
-  std::optional<Attention> attention_;
+  Device device_;
 
-  std::optional<Embedding> embed_tokens_;  ///< [vocab_size, hidden_size], as it is stored.
-  Tensor norm_;
+  std::optional<Embedding> embed_tokens_;   ///< [vocab_size, embedding_dim], as it is stored.
+  Tensor embed_positions_;                  ///< Where positions are learned.
+  std::unique_ptr<LinearBase> project_in_;  ///< Null where embedding_dim is hidden_size.
+  std::unique_ptr<LinearBase> project_out_;
+  NormWeights norm_;
   std::vector<Layer> layers_;
   std::unique_ptr<LinearBase> lm_head_;
   std::vector<LinearReport> reports_;
@@ -111,17 +122,15 @@ class DecoderModel {
 
   PhaseProfile* profile_ = nullptr;
 
-  // The tokens of the last forward.
-  std::vector<std::int32_t> ids_;
-  std::vector<TokenPlace> places_;
-  std::vector<AttentionSegment> segments_;
+  std::unique_ptr<DecoderSteps> steps_;
+  std::int64_t rows_ = 0;  ///< Of the last forward.
 
   // Workspace for max_chunk_ tokens.
   Tensor hidden_;   ///< [tokens, hidden_size]: the residual stream.
-  Tensor normed_;   ///< [tokens, hidden_size]
+  Tensor normed_;   ///< [tokens, hidden_size]; between layers what is to be added to hidden_.
+  Tensor projected_;  ///< [tokens, embedding_dim], where that is not hidden_size.
   Tensor wide_;     ///< Results of the packed linears.
   Tensor inner_;    ///< Attention output, or the product of gate and up.
-  Tensor queries_;  ///< float32 [tokens, num_heads, head_dim]
   Tensor head_out_;
   Tensor linear_workspace_;
 };

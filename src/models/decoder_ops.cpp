@@ -20,7 +20,7 @@ std::int64_t grain_rows(std::int64_t cols) {
 /// One token's heads to the queries and the cache.
 struct QkvStep {
   const HeadTransform& t;
-  const RotaryEmbedding& rope;
+  const RotaryEmbedding* rope;
   const QkvRows& qkv;
   std::span<const TokenPlace> places;
   std::int64_t layer;
@@ -52,8 +52,9 @@ struct QkvStep {
 
   void turn(const std::byte* x, const Tensor& norm, std::int64_t position,
             float* out) const noexcept {
-    kernels.turn_head(x, norm.defined() ? norm.bytes() : nullptr, t.eps, rope.cos(position),
-                      rope.sin(position), t.head_dim, out);
+    kernels.turn_head(x, norm.defined() ? norm.bytes() : nullptr, t.eps,
+                      t.rotates ? rope->cos(position) : nullptr,
+                      t.rotates ? rope->sin(position) : nullptr, t.head_dim, out);
   }
 
   // A column of the block [head_dim, kKeyBlock].
@@ -80,6 +81,28 @@ void rms_norm(const Tensor& weight, float eps, const void* x, std::int64_t rows,
   });
 }
 
+void layer_norm(DType dtype, const NormWeights& norm, float eps, const void* x, std::int64_t rows,
+                std::int64_t n, void* y) noexcept {
+  const std::int64_t row_bytes = n * dtype_size_bytes(dtype);
+  const std::byte* weight = norm.weight.defined() ? norm.weight.bytes() : nullptr;
+  const std::byte* bias = norm.bias.defined() ? norm.bias.bytes() : nullptr;
+  const RowKernels& kernels = row_kernels(dtype);
+  parallel_for(rows, grain_rows(n), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      kernels.layer_norm(static_cast<const std::byte*>(x) + r * row_bytes, weight, bias, n, eps,
+                         static_cast<std::byte*>(y) + r * row_bytes);
+    }
+  });
+}
+
+void relu_in_place(DType dtype, void* x, std::int64_t n) noexcept {
+  const std::int64_t size = dtype_size_bytes(dtype);
+  const RowKernels& kernels = row_kernels(dtype);
+  parallel_for(n, kGrainElements, [&](std::int64_t begin, std::int64_t end) {
+    kernels.relu(static_cast<std::byte*>(x) + begin * size, end - begin);
+  });
+}
+
 void add_in_place(DType dtype, void* x, const void* y, std::int64_t n) noexcept {
   const std::int64_t size = dtype_size_bytes(dtype);
   const RowKernels& kernels = row_kernels(dtype);
@@ -101,7 +124,7 @@ void silu_mul(DType dtype, RowView gate, RowView up, std::int64_t rows, std::int
   });
 }
 
-void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, const QkvRows& qkv,
+void transform_qkv(const HeadTransform& transform, const RotaryEmbedding* rope, const QkvRows& qkv,
                    std::span<const TokenPlace> places, std::int64_t layer, float* q_out) noexcept {
   if (places.empty()) return;
   const DType dtype = places[0].cache->dtype();
@@ -111,6 +134,21 @@ void transform_qkv(const HeadTransform& transform, const RotaryEmbedding& rope, 
   const auto rows = static_cast<std::int64_t>(places.size());
   parallel_for(rows, grain_rows(cols), [&](std::int64_t begin, std::int64_t end) {
     for (std::int64_t r = begin; r < end; ++r) step.row(r);
+  });
+}
+
+void add_positions(const Tensor& table, std::int64_t offset, std::span<const TokenPlace> places,
+                   void* hidden) noexcept {
+  const std::int64_t n = table.size(1);
+  const std::int64_t row_bytes = n * dtype_size_bytes(table.dtype());
+  const RowKernels& kernels = row_kernels(table.dtype());
+  const auto rows = static_cast<std::int64_t>(places.size());
+  parallel_for(rows, grain_rows(n), [&](std::int64_t begin, std::int64_t end) {
+    for (std::int64_t r = begin; r < end; ++r) {
+      const std::int64_t row = places[static_cast<std::size_t>(r)].position + offset;
+      kernels.add(static_cast<std::byte*>(hidden) + r * row_bytes, table.bytes() + row * row_bytes,
+                  n);
+    }
   });
 }
 

@@ -54,16 +54,16 @@ class Explainer {
 
   void explain_head(const DecoderConfig& config) {
     const bool is_tied = config.tie_word_embeddings;
-    const std::string stored = is_tied ? kEmbedPrefix : kHeadPrefix;
+    const std::string stored(is_tied ? config.architecture->names->embed_tokens : kHeadPrefix);
     LinearBuild own = build_;
     LayerDecision decision{nullptr, LayerDecision::Source::kNoQuantization, "",
                            "the model has no quantization config"};
     if (build_.quantization != nullptr) decision = decide_head(*build_.quantization, is_tied);
     if (decision.config == nullptr) own.quantization = nullptr;
-    ReplicatedLinear head(config.hidden_size, config.vocab_size,
+    ReplicatedLinear head(config.embedding_dim, config.vocab_size,
                           own.options(kHeadPrefix, false, is_quantized(stored)));
     head.load_weight(
-        prepared_weight(loader_.take(stored + ".weight", {config.vocab_size, config.hidden_size}),
+        prepared_weight(loader_.take(stored + ".weight", {config.vocab_size, config.embedding_dim}),
                         own, kHeadPrefix));
     head.process_weights_after_loading();
     reports_.push_back(head.report());
@@ -126,13 +126,16 @@ std::vector<LinearReport> explain_model(const std::filesystem::path& directory,
     notices->insert(notices->end(), quantization.notices.begin(), quantization.notices.end());
   const LinearBuild build = LinearBuild::make(folder, options, quantization);
   Explainer explainer(folder, build);
+  const std::vector<DecoderLinear> outer = projections(config);
+  if (!outer.empty()) explainer.explain(outer.front());
   for (std::int64_t i = 0; i < config.num_layers; ++i) {
     const std::vector<DecoderLinear> linears = decoder_linears(config, i);
     explainer.explain(qkv_proj_of(config, i));
     explainer.explain(linears[kO]);
-    explainer.explain(gate_up_proj_of(config, i));
-    explainer.explain(linears[kDown]);
+    explainer.explain(mlp_in_of(config, i));
+    explainer.explain(linears.back());
   }
+  if (!outer.empty()) explainer.explain(outer.back());
   explainer.explain_head(config);
   return explainer.take_reports();
 }

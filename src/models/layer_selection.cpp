@@ -14,32 +14,46 @@ LayerDecision left_alone(std::string reason) {
 
 }  // namespace
 
-std::string layer_prefix(std::int64_t layer) { return fmt::format("model.layers.{}", layer); }
+std::string layer_prefix(const DecoderConfig& config, std::int64_t layer) {
+  return fmt::format("{}.{}", config.architecture->names->layers, layer);
+}
 
 std::vector<DecoderLinear> decoder_linears(const DecoderConfig& config, std::int64_t layer) {
-  const std::string attention = layer_prefix(layer) + ".self_attn.";
-  const std::string mlp = layer_prefix(layer) + ".mlp.";
+  const DecoderNames& names = *config.architecture->names;
+  const std::string prefix = layer_prefix(config, layer);
+  const auto named = [&](std::string_view name) { return fmt::format("{}.{}", prefix, name); };
   const std::int64_t q_size = config.num_heads * config.head_dim;
   const std::int64_t kv_size = config.num_kv_heads * config.head_dim;
   const std::int64_t hidden = config.hidden_size;
   const std::int64_t inner = config.intermediate_size;
-  return {{attention + "q_proj", q_size, hidden, config.attention_bias},
-          {attention + "k_proj", kv_size, hidden, config.attention_bias},
-          {attention + "v_proj", kv_size, hidden, config.attention_bias},
-          {attention + "o_proj", hidden, q_size, config.attention_bias},
-          {mlp + "gate_proj", inner, hidden, config.mlp_bias},
-          {mlp + "up_proj", inner, hidden, config.mlp_bias},
-          {mlp + "down_proj", hidden, inner, config.mlp_bias}};
+  std::vector<DecoderLinear> out{{named("self_attn.q_proj"), q_size, hidden, config.qkv_bias},
+                                 {named("self_attn.k_proj"), kv_size, hidden, config.qkv_bias},
+                                 {named("self_attn.v_proj"), kv_size, hidden, config.qkv_bias},
+                                 {named(names.o_proj), hidden, q_size, config.o_bias}};
+  if (config.architecture->mlp == MlpKind::kSiluGated) {
+    out.push_back({named(names.gate_proj), inner, hidden, config.mlp_bias});
+    out.push_back({named(names.up_proj), inner, hidden, config.mlp_bias});
+  } else {
+    out.push_back({named(names.mlp_in), inner, hidden, config.mlp_bias});
+  }
+  out.push_back({named(names.mlp_out), hidden, inner, config.mlp_bias});
+  return out;
+}
+
+std::vector<DecoderLinear> projections(const DecoderConfig& config) {
+  if (!config.is_projected()) return {};
+  return {{"model.decoder.project_in", config.hidden_size, config.embedding_dim, false},
+          {"model.decoder.project_out", config.embedding_dim, config.hidden_size, false}};
 }
 
 PackedLinear::Description qkv_proj_of(const DecoderConfig& config, std::int64_t layer) {
   const std::vector<DecoderLinear> linears = decoder_linears(config, layer);
   PackedLinear::Description out;
-  out.prefix = layer_prefix(layer) + ".self_attn.qkv_proj";
+  out.prefix = layer_prefix(config, layer) + ".self_attn.qkv_proj";
   out.part_prefixes = {linears[kQ].prefix, linears[kK].prefix, linears[kV].prefix};
   out.output_sizes = {linears[kQ].output_size, linears[kK].output_size, linears[kV].output_size};
   out.input_size = config.hidden_size;
-  out.has_bias = config.attention_bias;
+  out.has_bias = config.qkv_bias;
   out.make_fused = [hidden = config.hidden_size, head_dim = config.head_dim,
                     heads = config.num_heads,
                     kv_heads = config.num_kv_heads](const LinearOptions& options) {
@@ -48,16 +62,21 @@ PackedLinear::Description qkv_proj_of(const DecoderConfig& config, std::int64_t 
   return out;
 }
 
-PackedLinear::Description gate_up_proj_of(const DecoderConfig& config, std::int64_t layer) {
+PackedLinear::Description mlp_in_of(const DecoderConfig& config, std::int64_t layer) {
   const std::vector<DecoderLinear> linears = decoder_linears(config, layer);
   PackedLinear::Description out;
-  out.prefix = layer_prefix(layer) + ".mlp.gate_up_proj";
-  out.part_prefixes = {linears[kGate].prefix, linears[kUp].prefix};
-  out.output_sizes = {config.intermediate_size, config.intermediate_size};
+  out.prefix =
+      fmt::format("{}.{}", layer_prefix(config, layer), config.architecture->names->mlp_in);
+  for (std::size_t i = kO + 1; i + 1 < linears.size(); ++i) {
+    out.part_prefixes.push_back(linears[i].prefix);
+    out.output_sizes.push_back(linears[i].output_size);
+  }
   out.input_size = config.hidden_size;
   out.has_bias = config.mlp_bias;
-  out.make_fused = [hidden = config.hidden_size,
-                    sizes = out.output_sizes](const LinearOptions& options) {
+  out.make_fused = [hidden = config.hidden_size, sizes = out.output_sizes](
+                       const LinearOptions& options) -> std::unique_ptr<LinearBase> {
+    if (sizes.size() == 1)
+      return std::make_unique<ColumnParallelLinear>(hidden, sizes.front(), options);
     return std::make_unique<MergedColumnParallelLinear>(hidden, sizes, options);
   };
   return out;
@@ -80,8 +99,8 @@ LayerDecision decide_head(const TorchAOConfig& quantization, bool is_tied) {
   return decision;
 }
 
-LayerDecision decide_embedding(const TorchAOConfig& quantization) {
-  LayerDecision decision = quantization.decide(kEmbedPrefix);
+LayerDecision decide_embedding(const TorchAOConfig& quantization, std::string_view prefix) {
+  LayerDecision decision = quantization.decide(prefix);
   const bool by_regex =
       decision.source == Source::kRegex && quantization.include_input_output_embeddings();
   if (decision.config == nullptr) return decision;

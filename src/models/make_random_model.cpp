@@ -2,8 +2,7 @@
 #include <fmt/format.h>
 
 #include "models/conversion.h"
-#include "models/layer_selection.h"
-#include "models/normal_values.h"
+#include "models/random_parameters.h"
 #include "torchao_cpp/checkpoint.h"
 #include "torchao_cpp/error.h"
 #include "torchao_cpp/llm.h"
@@ -14,57 +13,6 @@ namespace torchao_cpp {
 namespace {
 
 namespace fs = std::filesystem;
-
-enum class Init : std::uint8_t { kNormal, kOnes, kZeros };
-
-struct Parameter {
-  std::string fqn;
-  Shape shape;
-  Init init;
-};
-
-std::vector<Parameter> layer_parameters(const DecoderConfig& config, std::int64_t index) {
-  const std::string prefix = layer_prefix(index);
-  std::vector<Parameter> out;
-  for (const DecoderLinear& linear : decoder_linears(config, index)) {
-    const Shape shape{linear.output_size, linear.input_size};
-    out.push_back({linear.prefix + ".weight", shape, Init::kNormal});
-    if (linear.has_bias)
-      out.push_back({linear.prefix + ".bias", {linear.output_size}, Init::kZeros});
-  }
-  if (config.architecture->has_qk_norm) {
-    out.push_back({prefix + ".self_attn.q_norm.weight", {config.head_dim}, Init::kOnes});
-    out.push_back({prefix + ".self_attn.k_norm.weight", {config.head_dim}, Init::kOnes});
-  }
-  out.push_back({prefix + ".input_layernorm.weight", {config.hidden_size}, Init::kOnes});
-  out.push_back({prefix + ".post_attention_layernorm.weight", {config.hidden_size}, Init::kOnes});
-  return out;
-}
-
-std::vector<Parameter> all_parameters(const DecoderConfig& config) {
-  const Shape table{config.vocab_size, config.hidden_size};
-  std::vector<Parameter> out{{std::string(kEmbedPrefix) + ".weight", table, Init::kNormal}};
-  for (std::int64_t i = 0; i < config.num_layers; ++i) {
-    std::vector<Parameter> layer = layer_parameters(config, i);
-    std::move(layer.begin(), layer.end(), std::back_inserter(out));
-  }
-  out.push_back({"model.norm.weight", {config.hidden_size}, Init::kOnes});
-  if (!config.tie_word_embeddings)
-    out.push_back({std::string(kHeadPrefix) + ".weight", table, Init::kNormal});
-  return out;
-}
-
-Tensor initial_values(const Parameter& parameter, DType dtype, double deviation,
-                      std::uint64_t seed) {
-  if (parameter.init == Init::kZeros) return Tensor::zeros(dtype, parameter.shape);
-  if (parameter.init == Init::kOnes) {
-    const std::vector<float> ones(static_cast<std::size_t>(shape_numel(parameter.shape)), 1.0F);
-    return Tensor::from_values<float>(DType::kFloat32, parameter.shape, ones).to(dtype);
-  }
-  Tensor values = Tensor::empty(dtype, parameter.shape);
-  fill_normal(values, deviation, normal_key(seed, parameter.fqn));
-  return values;
-}
 
 }  // namespace
 
@@ -85,14 +33,14 @@ RandomModelReport make_random_model(const fs::path& config_file, const fs::path&
   set_dtype(json, report.dtype);
 
   CheckpointWriter writer(destination, options.max_shard_bytes);
-  for (Parameter& parameter : all_parameters(decoder)) {
+  for (RandomParameter& parameter : random_parameters(decoder)) {
     ++report.tensors;
     report.num_parameters += shape_numel(parameter.shape);
     const std::string fqn = parameter.fqn;
     const Shape shape = parameter.shape;
     writer.add(fqn, report.dtype, shape, [&, parameter = std::move(parameter)] {
       check_not_cancelled(options.cancelled);
-      return initial_values(parameter, report.dtype, config.initializer_range, options.seed);
+      return parameter.values(report.dtype, decoder.initializer_range, options.seed, parameter.fqn);
     });
   }
   report.nbytes = report.num_parameters * dtype_size_bytes(report.dtype);

@@ -3,6 +3,9 @@
 
 #include <fmt/format.h>
 
+#include "io/checkpoint_source.h"
+#include "models/base_model_source.h"
+#include "models/decoder_architecture.h"
 #include "torchao_cpp/error.h"
 
 namespace torchao_cpp {
@@ -54,7 +57,8 @@ ModelFolder ModelFolder::open(const std::filesystem::path& directory) {
         directory.string()));
   }
   HfConfig config = HfConfig::load(directory);
-  return {directory, std::move(config), Checkpoint(directory)};
+  auto source = with_model_prefix(open_checkpoint_source(directory), embedding_prefix(config));
+  return {directory, std::move(config), Checkpoint(std::move(source), directory.string())};
 }
 
 std::int64_t parts_bytes(const TensorParts& parts) {

@@ -22,6 +22,9 @@ struct ModelFolder {
 
   /// Throws IoError, ConfigError, CheckpointError.
   static ModelFolder open(const std::filesystem::path& directory);
+  /// The model that a config.json (by any name) describes, unquantized, its weights made when they
+  /// are asked for. Throws IoError, ConfigError, UnsupportedError.
+  static ModelFolder with_random_weights(const std::filesystem::path& config_file);
 };
 
 /// The quantization a model runs with.

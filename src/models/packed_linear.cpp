@@ -36,6 +36,7 @@ LinearBuild LinearBuild::make(const ModelFolder& folder, const ModelOptions& opt
   out.is_serialized = quantization.is_serialized;
   out.dequantize = options.dequantize_weights;
   out.force_kernel = options.force_kernel;
+  out.device = options.device;
   return out;
 }
 
@@ -51,6 +52,7 @@ LinearOptions LinearBuild::options(std::string prefix, bool has_bias,
   out.quant_config = obeys_rules ? quantization : nullptr;
   out.prefix = std::move(prefix);
   out.force_kernel = force_kernel;
+  out.device = device;
   return out;
 }
 
@@ -84,7 +86,8 @@ PackedLinear::PackedLinear(const Description& description, const LinearBuild& bu
   }
   const std::string fused_class = loader.class_name(description.prefix + ".weight");
   const std::string part_class = loader.class_name(description.part_prefixes.front() + ".weight");
-  if (!fused_class.empty() && !part_class.empty()) {
+  const bool is_one = description.part_prefixes.front() == description.prefix;
+  if (!is_one && !fused_class.empty() && !part_class.empty()) {
     throw CheckpointError(
         fmt::format("weight '{}.weight' is in the checkpoint twice: also as its part '{}.weight'",
                     description.prefix, description.part_prefixes.front()),

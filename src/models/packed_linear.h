@@ -22,6 +22,7 @@ struct LinearBuild {
   bool is_serialized = false;                   ///< A weight that is stored plain stays plain.
   bool dequantize = false;                      ///< Run on dequantized weights.
   std::string force_kernel;
+  Device device;
 
   /// Of a model that runs with `options`; `quantization` must outlive it. Throws UnsupportedError
   /// for a dtype that is no compute dtype.
@@ -34,8 +35,8 @@ struct LinearBuild {
 };
 
 /// Linears with one input: a fused layer (q, k, v or gate, up), or the parts apart where their
-/// configs or weight classes differ. The result is one buffer: fused [m, sum of sizes]; apart one
-/// part after the other, each [m, size].
+/// configs or weight classes differ; or one linear that is its own only part. The result is one
+/// buffer: fused [m, sum of sizes]; apart one part after the other, each [m, size].
 class PackedLinear {
  public:
   /// Prefix of the fused layer, its parts in order and how to make it fused.

@@ -14,6 +14,7 @@ namespace torchao_cpp {
 namespace {
 
 constexpr std::string_view kLeaf = ".weight";
+constexpr std::string_view kEmbedLeaf = ".embed_tokens";
 
 // The class that quantizing gives, found on zeros; empty when the config leaves such a weight alone
 // or cannot quantize here. No class depends on the number of rows beyond one block of 128.
@@ -48,7 +49,7 @@ bool is_linear(const StoredClass& weight) {
   const std::string_view fqn = weight.fqn;
   if (weight.shape.size() != 2 || !fqn.ends_with(kLeaf)) return false;
   const std::string_view prefix = fqn.substr(0, fqn.size() - kLeaf.size());
-  return prefix != kEmbedPrefix && prefix != kHeadPrefix;
+  return !prefix.ends_with(kEmbedLeaf) && prefix != kHeadPrefix;
 }
 
 }  // namespace

@@ -158,7 +158,9 @@ class Cases {
            double worst_allowed, double rms_allowed) {
     const std::string name = fmt::format("{}/{}", name_, stage);
     try {
-      LLM llm(folder_, options);
+      ModelOptions on_device = options;
+      on_device.device = report_.device();
+      LLM llm(folder_, on_device);
       if (const auto difference =
               compare(llm.logits(expected_.ids), want, worst_allowed, rms_allowed)) {
         report_.fail(name, *difference);

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <array>
+#include <charconv>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
@@ -12,7 +13,7 @@
 #include "base/json.h"
 #include "conformance/report.h"
 
-/// torchao-conformance SUITE FOLDER [--json]: holds the library against a folder of cases made by torchao.
+/// torchao-conformance SUITE FOLDER [--json] [--device cuda[:i]]: holds the library against a folder of cases made by torchao.
 namespace torchao_cpp::conformance {
 namespace {
 
@@ -28,6 +29,7 @@ constexpr auto kSuites = std::to_array<Suite>({
     {"configs", &run_configs},
     {"selection", &run_selection},
     {"golden", &run_golden},
+    {"golden_cuda", &run_golden_cuda},
     {"checkpoints", &run_checkpoints},
     {"hostile", &run_hostile},
 });
@@ -36,7 +38,20 @@ struct Arguments {
   Suite suite;
   std::filesystem::path folder;
   bool json = false;
+  Device device;
 };
+
+// "cpu", "cuda" or "cuda:1"
+std::optional<Device> parse_device(std::string_view name) {
+  if (name == "cpu") return Device::cpu();
+  if (name == "cuda") return Device::cuda(0);
+  if (!name.starts_with("cuda:")) return std::nullopt;
+  name.remove_prefix(5);
+  int index = -1;
+  const auto [stop, error] = std::from_chars(name.data(), name.data() + name.size(), index);
+  if (error != std::errc() || stop != name.data() + name.size() || index < 0) return std::nullopt;
+  return Device::cuda(index);
+}
 
 std::optional<Arguments> parse_arguments(int argc, char** argv) {
   Arguments out;
@@ -45,6 +60,10 @@ std::optional<Arguments> parse_arguments(int argc, char** argv) {
     const std::string_view argument = argv[i];
     if (argument == "--json") {
       out.json = true;
+    } else if (argument == "--device" && i + 1 < argc) {
+      const auto device = parse_device(argv[++i]);
+      if (!device) return std::nullopt;
+      out.device = *device;
     } else if (argument.starts_with("-")) {
       return std::nullopt;
     } else {
@@ -84,7 +103,7 @@ void print_text(const Report& report) {
 }
 
 int run(const Arguments& arguments) {
-  Report report;
+  Report report(arguments.device);
   std::error_code error;
   if (!std::filesystem::exists(arguments.folder, error)) {
     fmt::print(stderr, "torchao-conformance: {}: no such file or folder\n", arguments.folder.string());
@@ -110,7 +129,8 @@ int main(int argc, char** argv) {
   using namespace torchao_cpp::conformance;
   const auto arguments = parse_arguments(argc, argv);
   if (!arguments) {
-    fmt::print(stderr, "usage: torchao-conformance {{configs|selection|golden|checkpoints|hostile}} FOLDER [--json]\n");
+    fmt::print(stderr, "usage: torchao-conformance {{configs|selection|golden|golden_cuda|checkpoints|hostile}} FOLDER [--json] "
+                       "[--device cpu|cuda|cuda:INDEX]\n");
     return kExitUsage;
   }
   return run(*arguments);

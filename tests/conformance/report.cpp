@@ -1,9 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "conformance/report.h"
 
+#include <exception>
+
 #include <utility>
 
 namespace torchao_cpp::conformance {
+
+void Report::check(std::string_view name, const std::function<std::optional<std::string>()>& body) {
+  std::optional<std::string> difference;
+  try {
+    difference = body();
+  } catch (const std::exception& e) {
+    difference = std::string("threw: ") + e.what();
+  }
+  if (difference) {
+    fail(name, *difference);
+  } else {
+    pass(name);
+  }
+}
 
 void Report::pass(std::string_view /*name*/) { ++passed_; }
 

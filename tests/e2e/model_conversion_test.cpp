@@ -223,8 +223,12 @@ TEST(QuantizeModel, RefusesWhatCannotBeDone) {
   EXPECT_THAT(
       message_of([&] { quantize_model(quantized_model("llama1-int8wo"), out, with("int8wo")); }),
       HasSubstr("already quantized"));
-  EXPECT_THAT(message_of([&] { quantize_model(base_model("opt"), out, with("int8wo")); }),
-              HasSubstr("'OPTForCausalLM' is not supported"));
+  const fs::path other = scratch / "other";
+  fs::copy(base_model("llama1"), other);
+  fs::remove(other / "config.json");
+  std::ofstream(other / "config.json") << R"({"architectures": ["GPT2LMHeadModel"]})";
+  EXPECT_THAT(message_of([&] { quantize_model(other, out, with("int8wo")); }),
+              HasSubstr("'GPT2LMHeadModel' is not supported"));
   EXPECT_THAT(message_of([&] { quantize_model(scratch / "absent", out, with("int8wo")); }),
               HasSubstr("absent: is no folder"));
   fs::create_directory(out);

@@ -19,10 +19,13 @@ constexpr std::int64_t kLargestHead = 1024;
 void check_sizes(const DecoderConfig& config) {
   for (const std::int64_t size :
        {config.vocab_size, config.hidden_size, config.intermediate_size, config.num_layers,
-        config.num_heads, config.num_kv_heads, config.head_dim}) {
+        config.num_heads, config.num_kv_heads, config.head_dim, config.embedding_dim}) {
     hold(size > 0, "a decoder with a size of 0 or less");
   }
-  hold(config.max_position_embeddings >= 0, "a negative length");  // 0: the file does not say
+  hold(config.max_position_embeddings >= 0 && config.max_length >= 0,
+       "a negative length");  // 0: the file does not say
+  hold(static_cast<std::int64_t>(config.rotates.size()) == config.num_layers,
+       "a layer of which nothing says whether it rotates");
   hold(config.num_heads % config.num_kv_heads == 0,
        "query heads that do not share key heads evenly");
   for (const DecoderLinear& linear : decoder_linears(config, 0)) {
@@ -32,7 +35,8 @@ void check_sizes(const DecoderConfig& config) {
   }
   // Sums of output sizes: what overflows here, the sanitizer sees.
   qkv_proj_of(config, 0);
-  gate_up_proj_of(config, 0);
+  mlp_in_of(config, 0);
+  projections(config);
 }
 
 void run(std::string_view text, std::string_view generation) {
@@ -42,6 +46,7 @@ void run(std::string_view text, std::string_view generation) {
   const DecoderConfig decoder = DecoderConfig::from_hf_config(config);
   check_sizes(decoder);
   if (decoder.head_dim > kLargestHead) return;
+  if (decoder.architecture->positions != PositionKind::kRotary) return;
   const std::int64_t length = std::min<std::int64_t>(decoder.max_position_embeddings, 16);
   RotaryEmbedding(decoder.rope, decoder.head_dim, length, DType::kBFloat16, "config.json");
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cstring>
 #include <mutex>
 #include <utility>
@@ -114,6 +115,16 @@ std::string cuda_device_name(int index) {
 int cuda_capability(int index) noexcept {
   return 10 * attribute(cudaDevAttrComputeCapabilityMajor, index) +
          attribute(cudaDevAttrComputeCapabilityMinor, index);
+}
+
+bool cuda_starts_early() noexcept {
+  // Asked for every launch of a kernel: known ones are kept, as 1 + answer.
+  static std::array<std::atomic<signed char>, 64> known{};
+  int index = 0;
+  if (cudaGetDevice(&index) != cudaSuccess || index >= static_cast<int>(known.size())) return false;
+  std::atomic<signed char>& answer = known[static_cast<std::size_t>(index)];
+  if (answer.load(std::memory_order_relaxed) == 0) answer = cuda_capability(index) >= 90 ? 2 : 1;
+  return answer.load(std::memory_order_relaxed) == 2;
 }
 
 int cuda_processor_count(int index) noexcept {

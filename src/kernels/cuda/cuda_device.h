@@ -24,6 +24,9 @@ std::string cuda_device_name(int index);
 /// exist.
 int cuda_capability(int index) noexcept;
 
+/// Whether kernels on the current device can start while those before them still run.
+bool cuda_starts_early() noexcept;
+
 /// Streaming multiprocessors. 0 for an index that does not exist.
 int cuda_processor_count(int index) noexcept;
 
@@ -70,6 +73,10 @@ class DeviceBuffer {
   std::int64_t bytes_ = 0;
   int device_ = 0;
 };
+
+/// Bytes a second that a GPU reads from its memory: the best of several passes over 1 GiB, or less
+/// where there is less. Throws DeviceError.
+double cuda_read_bandwidth(int device);
 
 /// Waits for all work on the device; throws DeviceError for an error of any of it.
 void cuda_synchronize(int device);

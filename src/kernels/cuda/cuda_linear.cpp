@@ -135,9 +135,41 @@ bool run_by_values(const CudaLinear& linear, const LinearArgs& args, const Opera
   return true;
 }
 
+namespace {
+
+// float8 codes with one scale a row of each side, which the product applies itself.
+bool run_by_scaled_codes(const CudaLinear& linear, const LinearArgs& args, const OperandView& x,
+                         const CudaLinear::Scratch& scratch, const WeightView& weight,
+                         DType weight_dtype) noexcept {
+  Epilogue e = linear.epilogue();
+  EpilogueArgs finish = linear.epilogue_args(args, scratch);
+  const DType dtype = linear.activation_dtype();
+  const bool is_plain_scaling = finish.row_scale != nullptr && e.column_scale != nullptr &&
+                                !e.rounds_sum && !e.rounds_scaled && !e.has_code_zero &&
+                                (args.bias == nullptr || e.rounds_before_bias) &&
+                                e.compute == rounding_to(dtype);
+  if (!is_plain_scaling || dtype == DType::kFloat32 || weight_dtype == DType::kInt8 ||
+      !is_aligned(args.y) || args.y_stride * dtype_size_bytes(dtype) % kVectorBytes != 0)
+    return false;
+  const LtProduct product{x.dtype,  weight_dtype, dtype,    args.m,
+                          weight.n, x.stride,     x.stride, weight.row_bytes,
+                          args.y_stride, true};
+  if (!linear.lt().run(product, x.data, weight.codes, args.y, scratch.lt, args.stream.handle,
+                       {finish.row_scale, e.column_scale}))
+    return false;
+  if (args.bias == nullptr) return true;
+  e.column_scale = nullptr;
+  finish.row_scale = nullptr;
+  launch_finish_in_place(e, finish, {nullptr, 0, args.m, 0, weight.n}, args.stream.handle);
+  return true;
+}
+
+}  // namespace
+
 bool run_by_codes(const CudaLinear& linear, const LinearArgs& args, const OperandView& x,
                   const CudaLinear::Scratch& scratch, const WeightView& weight,
                   DType weight_dtype) noexcept {
+  if (run_by_scaled_codes(linear, args, x, scratch, weight, weight_dtype)) return true;
   const std::int64_t columns = linear.stretch(args.m, 0);
   const DType sums = weight_dtype == DType::kInt8 ? DType::kInt32 : DType::kFloat32;
   for (std::int64_t n0 = 0; n0 < linear.output_size(); n0 += columns) {

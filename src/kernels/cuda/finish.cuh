@@ -6,10 +6,11 @@
 
 namespace torchao_cpp::cuda {
 
-/// One sum to one output, as kernels/epilogue.h lists the steps. Pointers are the device's.
+/// One sum to the value of one output, as kernels/epilogue.h lists the steps. Pointers are the
+/// device's.
 template <typename Sum>
-__device__ inline void finish_sum(const Epilogue& e, const EpilogueArgs& args, Sum sum,
-                                  std::int64_t m, std::int64_t n) {
+__device__ inline float finished_value(const Epilogue& e, const EpilogueArgs& args, Sum sum,
+                                       std::int64_t m, std::int64_t n) {
   const float row_scale = args.row_scale != nullptr ? args.row_scale[m] : 1.0f;
   float v = static_cast<float>(sum);
   if (e.rounds_sum) v = round_value(e.compute, v);
@@ -25,7 +26,13 @@ __device__ inline void finish_sum(const Epilogue& e, const EpilogueArgs& args, S
     if (e.rounds_before_bias) v = round_value(e.compute, v);
     v += round_value(e.compute, load_value(e.output, args.bias, n));
   }
-  store_value(e.output, args.y, m * args.y_stride + n, round_value(e.compute, v));
+  return round_value(e.compute, v);
+}
+
+template <typename Sum>
+__device__ inline void finish_sum(const Epilogue& e, const EpilogueArgs& args, Sum sum,
+                                  std::int64_t m, std::int64_t n) {
+  store_value(e.output, args.y, m * args.y_stride + n, finished_value(e, args, sum, m, n));
 }
 
 }  // namespace torchao_cpp::cuda

@@ -195,6 +195,7 @@ Support supports(const LinearProblem& problem) {
 LinearKernel int4_cuda_sm80(LinearOperation operation) {
   LinearKernel kernel = make_linear_kernel<Int4CudaLinear>(operation, "cuda_sm80");
   kernel.device = DeviceType::kCUDA;
+  kernel.has_fewer_roundings = true;  // Of scaled codes, with few rows.
   kernel.runs_here = cuda_runs_here;
   kernel.supports = supports;
   return kernel;

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "kernels/cuda/int4_tiles.h"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rounding.cuh"
 
 #if __CUDA_ARCH__ < 800
@@ -9,8 +10,6 @@
 namespace torchao_cpp::cuda {
 namespace {
 
-/// Chunks of a warp in shared memory, all but one of them on their way there.
-constexpr int kStages = 8;
 /// Chunks that a warp of int4_values takes.
 constexpr int kChunksAtOnce = 4;
 
@@ -85,17 +84,39 @@ __device__ void dequantize_word(unsigned word, const Scales& scales, unsigned (&
 #endif
 }
 
+/// The four registers of a left operand from one word: bare codes, of which what is the same for all
+/// of a row comes off later or, as an exact difference, here.
+template <typename T, ZeroPointDomain kZero>
+__device__ void bare_word(unsigned word, unsigned zeros, unsigned (&a)[4]) {
+#if __CUDA_ARCH__ >= 800
+  using P = Pair<T>;
+  using Type = typename P::Type;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    a[i] = ((word >> (4 * i)) & 0x000f000fu) | P::kMagic;
+    if constexpr (kZero == ZeroPointDomain::kInt) {
+      const Type zero_pair = pair_of<Type>(zeros);
+      a[i] = bits_of(__hsub2(pair_of<Type>(a[i]),
+                             P::twice(i % 2 == 0 ? zero_pair.x : zero_pair.y)));
+    } else if constexpr (kZero == ZeroPointDomain::kNone) {
+      a[i] = bits_of(__hsub2(pair_of<Type>(a[i]), P::of(P::kOffset)));
+    }
+  }
+#endif
+}
+
+// c += a * b
 template <typename T>
 __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800
-  if constexpr (sizeof(Pair<T>) > 0 && Pair<T>::kMagic == Pair<__nv_bfloat16>::kMagic) {
-    asm volatile(
+  if constexpr (Pair<T>::kMagic == Pair<__nv_bfloat16>::kMagic) {
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
-    asm volatile(
+    asm(
         "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
@@ -103,6 +124,55 @@ __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, uns
   }
 #endif
 }
+
+/// Scales of a lane's rows g and g + 8 as float32, and what a sum of x is multiplied with.
+template <typename T, ZeroPointDomain kZero>
+struct RowFactors {
+  float scale[2];
+  float of_sum[2];
+
+  __device__ explicit RowFactors(const Scales& s) {
+    using Type = typename Pair<T>::Type;
+    const Type scale_pair = pair_of<Type>(s.scale);
+    scale[0] = to_float(scale_pair.x);
+    scale[1] = to_float(scale_pair.y);
+    if constexpr (kZero == ZeroPointDomain::kFloat) {
+      const Type zero_pair = pair_of<Type>(s.zero);
+      of_sum[0] = fmaf(-Pair<T>::kOffset, scale[0], to_float(zero_pair.x));
+      of_sum[1] = fmaf(-Pair<T>::kOffset, scale[1], to_float(zero_pair.y));
+    }
+  }
+};
+
+/// Sums of one group's products: scales belong to a row, so that they need not multiply every code.
+/// With float zero points also the sums of x, from a left operand of ones.
+template <typename T, ZeroPointDomain kZero, int kBlocks, int kTiles>
+struct GroupSums {
+  float products[kTiles][kBlocks][4] = {};
+  float ones[kBlocks][4] = {};
+
+  __device__ void add_ones(int b, const uint4& right) {
+    if constexpr (kZero == ZeroPointDomain::kFloat) {
+      const unsigned one = bits_of(Pair<T>::of(1.0f));
+      const unsigned row[4] = {one, one, one, one};
+      multiply<T>(ones[b], row, right.x, right.y);
+      multiply<T>(ones[b], row, right.z, right.w);
+    }
+  }
+
+  __device__ void add_to(float (&c)[kBlocks][4], int tile, const Scales& s) const {
+    const RowFactors<T, kZero> factors(s);
+#pragma unroll
+    for (int b = 0; b < kBlocks; ++b) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        c[b][i] = fmaf(factors.scale[i / 2], products[tile][b][i], c[b][i]);
+        if constexpr (kZero == ZeroPointDomain::kFloat)
+          c[b][i] = fmaf(factors.of_sum[i / 2], ones[b][i], c[b][i]);
+      }
+    }
+  }
+};
 
 // Once and from end to end: past the first-level cache, which holds x.
 __device__ uint4 read_once(const uint4* from) {
@@ -130,172 +200,169 @@ __device__ Chunk read_chunk(const Int4TilesView& w, std::int64_t tile, std::int6
   return out;
 }
 
-__device__ void copy_async(void* shared, const void* global) {
-#if __CUDA_ARCH__ >= 800
-  const auto to = static_cast<unsigned>(__cvta_generic_to_shared(shared));
-  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
-#endif
-}
-
-/// A chunk in shared memory.
-struct alignas(16) Stage {
-  uint4 words[32];
-  unsigned scale[2][8];  ///< Of each half of the columns.
-  unsigned zero[2][8];
+/// What the instances of int4_product differ in. kBlocks: of 8 rows of x. kTiles: of a warp, which
+/// share what is read of x. kUnroll: chunks on their way at the same time. kColumns: of a group,
+/// or 128 where it has more.
+template <typename Value, ZeroPointDomain kZeroKind, int kRowBlocks, int kGroupColumns>
+struct ProductKind {
+  using T = Value;
+  static constexpr ZeroPointDomain kZero = kZeroKind;
+  static constexpr int kBlocks = kRowBlocks;
+  static constexpr int kColumns = kGroupColumns;
+  static constexpr bool kHalves = kColumns == 32;  ///< The halves of a chunk are groups.
+  static constexpr int kTiles = 1;
+  static constexpr int kUnroll = kBlocks == 4 ? 2 : 4;
+  static constexpr int kWarps = 16;
+  /// Blocks of kWarps warps that a processor holds at once, for their registers.
+  static constexpr int kBlocksPerProcessor = kBlocks == 1 ? 2 : 1;
 };
 
-/// The chunks of one warp on their way through its stages. A lane copies its words, and of scales
-/// and zero points 16 bytes of one half: lanes 0 to 3 those of scales, 4 to 7 those of zero points.
-template <ZeroPointDomain kZero>
-struct ChunkStream {
-  Stage* stages;
-  const uint4* words;
-  const uint4* scales;
-  unsigned* scales_to;  ///< In the first stage.
-  int half_column;
-  int group_shift;
-  int lane;
+/// Codes, scales and zero points of kCount chunks of a warp's tiles.
+template <typename Kind, int kCount>
+struct Chunks {
+  static constexpr int kGroups = (64 * kCount + Kind::kColumns - 1) / Kind::kColumns;
+  uint4 words[kCount][Kind::kTiles];
+  Scales scales[kGroups][Kind::kTiles];
 
-  __device__ ChunkStream(const Int4TilesView& w, Stage* stages, std::int64_t tile, int lane)
-      : stages(stages),
-        words(reinterpret_cast<const uint4*>(w.codes) + tile * w.chunks * 32 + lane),
-        scales(static_cast<const uint4*>(lane < 4 ? w.scale : w.zero) + tile * w.groups * 2 +
-               lane % 2),
-        scales_to((lane < 4 ? stages->scale : stages->zero)[lane / 2 % 2] + lane % 2 * 4),
-        half_column(lane / 2 % 2 * 32),
-        group_shift(w.group_shift),
-        lane(lane) {}
-
-  // Starts copying a chunk; always ends a group of copies.
-  __device__ void start(int chunk, int end, int stage) const {
-    if (chunk < end) {
-      copy_async(&stages[stage].words[lane], words + chunk * 32);
-      if (lane < (kZero == ZeroPointDomain::kNone ? 4 : 8)) {
-        copy_async(scales_to + stage * (sizeof(Stage) / sizeof(unsigned)),
-                   scales + ((64 * chunk + half_column) >> group_shift) * 2);
-      }
-    }
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.commit_group;" ::: "memory");
-#endif
-  }
-
-  // Waits for the oldest.
-  __device__ void wait() const {
-#if __CUDA_ARCH__ >= 800
-    asm volatile("cp.async.wait_group %0;" ::"n"(kStages - 2) : "memory");
-#endif
-    __syncwarp();
-  }
-};
-
-/// Eight columns of each row of x for both halves of a chunk.
-template <int kBlocks>
-struct RightOperand {
-  uint4 words[2][kBlocks];
-
-  template <typename T>
-  __device__ void load(const T* const (&left)[kBlocks], int chunk, int own, std::int64_t stride) {
+  __device__ void read(const Int4TilesView& w, std::int64_t tile, int chunk, int lane) {
+    using T = typename Kind::T;
 #pragma unroll
-    for (int h = 0; h < 2; ++h) {
-      const int column = 64 * chunk + 32 * h;
+    for (int t = 0; t < Kind::kTiles; ++t) {
+      // A tile too many reads the last one again.
+      const std::int64_t own = min(tile + t, w.tiles - 1);
+      const uint4* from =
+          reinterpret_cast<const uint4*>(w.codes) + (own * w.chunks + chunk) * 32 + lane;
 #pragma unroll
-      for (int b = 0; b < kBlocks; ++b) {
-        words[h][b] = make_uint4(0, 0, 0, 0);
-        if (left[b] != nullptr && column + own < stride)
-          words[h][b] = *reinterpret_cast<const uint4*>(left[b] + column);
-      }
+      for (int c = 0; c < kCount; ++c) words[c][t] = read_once(from + 32 * c);
+#pragma unroll
+      for (int g = 0; g < kGroups; ++g)
+        scales[g][t] = read_scales<T, Kind::kZero>(w, own, 64 * chunk + Kind::kColumns * g, lane / 4);
     }
   }
 };
 
-// Blocks that a processor holds at once, for their registers.
-constexpr int blocks_per_processor(int row_blocks) { return row_blocks == 1 ? 2 : 1; }
+/// A warp's products: 16 rows of each of its tiles with all rows of x.
+template <typename Kind>
+struct WarpProduct {
+  using T = typename Kind::T;
+  static constexpr int kBlocks = Kind::kBlocks;
+  static constexpr int kTiles = Kind::kTiles;
 
-// A block has `tiles` tiles, each shared by `parts` warps that lie along K. kBlocks: of 8 rows of
-// x.
-template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
-__global__ void __launch_bounds__(32 * kWarps, blocks_per_processor(kBlocks))
-    int4_product(Int4TilesView w, OperandView x, bool rounds_before_bias, EpilogueArgs args,
-                 int tiles, int parts) {
-  extern __shared__ uint4 shared[];  // Stages; then sums, [warp][kBlocks * 4][lane].
-  auto* sums = reinterpret_cast<float*>(shared);
-  const int warp = threadIdx.x / 32;
-  const int lane = threadIdx.x % 32;
-  const int part = warp % parts;
-  const std::int64_t tile = static_cast<std::int64_t>(blockIdx.x) * tiles + warp / parts;
-  float c[2][kBlocks][4] = {};  // One for each half of the columns: two chains of products.
-  if (tile < w.tiles) {
-    const int begin = static_cast<int>(w.chunks * part / parts);
-    const int end = static_cast<int>(w.chunks * (part + 1) / parts);
-    const int own = 8 * (lane % 4);
-    const T* left[kBlocks];
+  float c[kTiles][kBlocks][4] = {};
+  const T* x[kBlocks];  ///< The lane's columns of the first chunk; a row too many is the last one.
+
+  __device__ WarpProduct(const OperandView& operand, int lane) {
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
-      const std::int64_t m = 8 * b + lane / 4;
-      left[b] = m < x.rows ? static_cast<const T*>(x.data) + m * x.stride + own : nullptr;
+      const std::int64_t m = min(static_cast<std::int64_t>(8 * b + lane / 4), operand.rows - 1);
+      x[b] = static_cast<const T*>(operand.data) + m * operand.stride + 8 * (lane % 4);
     }
-    const ChunkStream<kZero> stream(w, reinterpret_cast<Stage*>(shared) + warp * kStages, tile,
-                                    lane);
+  }
+
+  template <int kCount>
+  __device__ void step(const Int4TilesView& w, std::int64_t tile, int chunk, int lane) {
+    Chunks<Kind, kCount> chunks;
+    chunks.read(w, tile, chunk, lane);
+    add(w, chunks, chunk);
+  }
+
+  // `chunk`: the first.
+  template <int kCount>
+  __device__ void add(const Int4TilesView& w, const Chunks<Kind, kCount>& chunks, int chunk) {
+    GroupSums<T, Kind::kZero, kBlocks, kTiles> group;
 #pragma unroll
-    for (int i = 0; i < kStages - 1; ++i) stream.start(begin + i, end, i);
-    RightOperand<kBlocks> next;
-    next.template load<T>(left, begin, own, x.stride);
-    int stage = 0;
-#pragma unroll 1
-    for (int chunk = begin; chunk < end; ++chunk) {
-      stream.wait();
-      const Stage& now = stream.stages[stage];
-      const uint4 codes = now.words[lane];
-      Scales scales[2];
-#pragma unroll
-      for (int h = 0; h < 2; ++h)
-        scales[h] = {now.scale[h][lane / 4],
-                     kZero == ZeroPointDomain::kNone ? 0 : now.zero[h][lane / 4]};
-      // The stage of the chunk before, which every lane has read by now.
-      stream.start(chunk + kStages - 1, end, (stage + kStages - 1) % kStages);
-      stage = (stage + 1) % kStages;
-      const RightOperand<kBlocks> right = next;
-      if (chunk + 1 < end) next.template load<T>(left, chunk + 1, own, x.stride);
-      const unsigned words[4] = {codes.x, codes.y, codes.z, codes.w};
+    for (int i = 0; i < kCount; ++i) {
 #pragma unroll
       for (int h = 0; h < 2; ++h) {
-        unsigned a[2][4];
-        dequantize_word<T, kZero>(words[2 * h], scales[h], a[0]);
-        dequantize_word<T, kZero>(words[2 * h + 1], scales[h], a[1]);
+        const int column = 64 * i + 32 * h;  // Of those at hand.
+        if (Kind::kHalves && 64 * chunk + column >= w.k) continue;
+        uint4 right[kBlocks];
 #pragma unroll
-        for (int b = 0; b < kBlocks; ++b) {
-          multiply<T>(c[h][b], a[0], right.words[h][b].x, right.words[h][b].y);
-          multiply<T>(c[h][b], a[1], right.words[h][b].z, right.words[h][b].w);
+        for (int b = 0; b < kBlocks; ++b)
+          right[b] = *reinterpret_cast<const uint4*>(x[b] + 64 * chunk + column);
+        constexpr int kColumns = Kind::kColumns;
+        const auto& own = chunks.scales[column / kColumns];
+#pragma unroll
+        for (int t = 0; t < kTiles; ++t) {
+          const uint4 words = chunks.words[i][t];
+          unsigned a[2][4];
+          bare_word<T, Kind::kZero>(h == 0 ? words.x : words.z, own[t].zero, a[0]);
+          bare_word<T, Kind::kZero>(h == 0 ? words.y : words.w, own[t].zero, a[1]);
+#pragma unroll
+          for (int b = 0; b < kBlocks; ++b) {
+            multiply<T>(group.products[t][b], a[0], right[b].x, right[b].y);
+            multiply<T>(group.products[t][b], a[1], right[b].z, right[b].w);
+          }
+        }
+#pragma unroll
+        for (int b = 0; b < kBlocks; ++b) group.add_ones(b, right[b]);
+        if ((column + 32) % kColumns == 0 || column + 32 == 64 * kCount) {
+#pragma unroll
+          for (int t = 0; t < kTiles; ++t) group.add_to(c[t], t, own[t]);
+          group = {};
         }
       }
     }
   }
-#if __CUDA_ARCH__ >= 800
-  asm volatile("cp.async.wait_all;" ::: "memory");
-#endif
-  __syncthreads();  // Sums take the place of the stages.
+};
+
+// A block has `units` times kTiles tiles, each shared by `parts` warps that lie along K.
+template <typename Kind>
+__global__ void __launch_bounds__(32 * Kind::kWarps, Kind::kBlocksPerProcessor)
+    int4_product(Int4TilesView w, OperandView x, bool rounds_before_bias, EpilogueArgs args,
+                 int units, int parts) {
+  using T = typename Kind::T;
+  constexpr int kTileSums = Kind::kBlocks * 128;
+  constexpr int kTiles = Kind::kTiles;
+  extern __shared__ float sums[];  // [warp][tile][kBlocks * 4][lane]
+  const int warp = threadIdx.x / 32;
+  const int lane = threadIdx.x % 32;
+  const int part = warp % parts;
+  const std::int64_t first_tile = static_cast<std::int64_t>(blockIdx.x) * units * kTiles;
+  const std::int64_t tile = first_tile + warp / parts * kTiles;
+  WarpProduct<Kind> product(x, lane);
+  // Pairs of chunks, which groups of 128 columns are, stay together.
+  const int pairs = static_cast<int>(w.chunks + 1) / 2;
+  int chunk = pairs * part / parts * 2;
+  const int end = min(pairs * (part + 1) / parts * 2, static_cast<int>(w.chunks));
+  // The first codes are on their way while the kernel before still runs.
+  const bool has_steps = tile < w.tiles && chunk + Kind::kUnroll <= end;
+  Chunks<Kind, Kind::kUnroll> chunks;
+  if (has_steps) chunks.read(w, tile, chunk, lane);
+  wait_for_previous();
+  if (tile < w.tiles) {
+    if (has_steps) {
+      product.add(w, chunks, chunk);
+      chunk += Kind::kUnroll;
+    }
+#pragma unroll 1
+    for (; chunk + Kind::kUnroll <= end; chunk += Kind::kUnroll)
+      product.template step<Kind::kUnroll>(w, tile, chunk, lane);
+#pragma unroll 1
+    for (; chunk < end; ++chunk) product.template step<1>(w, tile, chunk, lane);
+  }
 #pragma unroll
-  for (int b = 0; b < kBlocks; ++b) {
+  for (int t = 0; t < kTiles; ++t) {
 #pragma unroll
-    for (int i = 0; i < 4; ++i)
-      sums[(warp * kBlocks * 4 + b * 4 + i) * 32 + lane] = c[0][b][i] + c[1][b][i];
+    for (int i = 0; i < Kind::kBlocks * 4; ++i)
+      sums[(warp * kTiles + t) * kTileSums + i * 32 + lane] = product.c[t][i / 4][i % 4];
   }
   __syncthreads();
   // The parts of a tile in their order, whatever the order in which warps came to an end.
-  constexpr int kTileSums = kBlocks * 128;
 #pragma unroll 1
-  for (int at = threadIdx.x; at < tiles * kTileSums; at += blockDim.x) {
-    const int of_tile = at / kTileSums;
+  for (int at = threadIdx.x; at < units * kTiles * kTileSums; at += blockDim.x) {
+    const int of_block = at / kTileSums;
     const int i = at % kTileSums;  // [block][register][lane]
-    float v = 0.0f;
-    for (int p = 0; p < parts; ++p) v += sums[(of_tile * parts + p) * kTileSums + i];
     const int owner = i % 32;
     const int reg = i / 32 % 4;
     const std::int64_t m = i / 128 * 8 + owner % 4 * 2 + reg % 2;
-    const std::int64_t n =
-        (static_cast<std::int64_t>(blockIdx.x) * tiles + of_tile) * 16 + owner / 4 + reg / 2 * 8;
+    const std::int64_t n = (first_tile + of_block) * 16 + owner / 4 + reg / 2 * 8;
     if (m >= x.rows || n >= w.n) continue;
+    const float* first =
+        sums + (of_block / kTiles * parts * kTiles + of_block % kTiles) * kTileSums + i;
+    float v = 0.0f;
+#pragma unroll 4
+    for (int p = 0; p < parts; ++p) v += first[p * kTiles * kTileSums];
     if (args.bias != nullptr) {
       if (rounds_before_bias) v = to_float(from_float<T>(v));
       v += to_float(static_cast<const T*>(args.bias)[n]);
@@ -359,22 +426,65 @@ void with_kinds(const Int4TilesView& w, const F& fn) {
   }
 }
 
-// As many blocks as fill the processors evenly, each of at most kWarps tiles; what warps are left
-// lie along K.
-template <typename T, ZeroPointDomain kZero, int kBlocks, int kWarps>
+/// How the warps of a product lie: blocks of `units` pieces of N, each shared by `parts` warps.
+struct Layout {
+  int units = 1;
+  int parts = 1;
+};
+
+// The one that gives all processors the same share of N, most nearly, and then the most warps. A
+// processor has room for `room` warps. Parts are powers of two, so that chunks come in whole steps.
+Layout choose_layout(std::int64_t pieces, std::int64_t chunks, int processors, int warps,
+                     int room) {
+  Layout best;
+  double best_share = 0;
+  for (int units = 1; units <= warps; ++units) {
+    const std::int64_t blocks = (pieces + units - 1) / units;
+    const std::int64_t each = (blocks + processors - 1) / processors;
+    const std::int64_t at_once = min(each, static_cast<std::int64_t>(room / units));
+    int parts = 1;
+    while (2 * parts * units <= warps && 2 * parts * units * at_once <= room &&
+           4 * parts <= chunks + 1) {
+      parts *= 2;
+    }
+    const double even =
+        static_cast<double>(pieces) / static_cast<double>(each * units * processors);
+    const double filled = static_cast<double>(at_once * units * parts) / room;
+    const double share = even * min(filled + 0.25, 1.0);  // Three quarters are nearly as good.
+    if (share > best_share) {
+      best_share = share;
+      best = {units, parts};
+    }
+  }
+  return best;
+}
+
+template <typename Kind>
+void launch_kind(const Int4TilesView& w, const OperandView& x, bool rounds_before_bias,
+                 const EpilogueArgs& args, int processors, cudaStream_t on) {
+  const std::int64_t pieces = (w.tiles + Kind::kTiles - 1) / Kind::kTiles;
+  const Layout layout = choose_layout(pieces, w.chunks, processors, Kind::kWarps,
+                                      Kind::kWarps * Kind::kBlocksPerProcessor);
+  const auto blocks = static_cast<unsigned>((pieces + layout.units - 1) / layout.units);
+  const int warps = layout.units * layout.parts;
+  const int bytes = warps * Kind::kTiles * Kind::kBlocks * 512;
+  const auto kernel = int4_product<Kind>;
+  if (bytes > 48 << 10)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
+  launch_early(kernel, blocks, 32 * warps, bytes, on, w, x, rounds_before_bias, args, layout.units,
+               layout.parts);
+}
+
+template <typename T, ZeroPointDomain kZero, int kBlocks>
 void launch(const Int4TilesView& w, const OperandView& x, bool rounds_before_bias,
             const EpilogueArgs& args, int processors, cudaStream_t on) {
-  const int at_once = processors * blocks_per_processor(kBlocks);
-  int tiles = kWarps + 1;
-  for (int rounds = 1; tiles > kWarps; ++rounds)
-    tiles = static_cast<int>((w.tiles + at_once * rounds - 1) / (at_once * rounds));
-  const int parts = static_cast<int>(min(static_cast<std::int64_t>(kWarps / tiles), w.chunks));
-  const auto blocks = static_cast<unsigned>((w.tiles + tiles - 1) / tiles);
-  const int warps = tiles * parts;
-  const int bytes = warps * max(static_cast<int>(kStages * sizeof(Stage)), kBlocks * 512);
-  const auto kernel = int4_product<T, kZero, kBlocks, kWarps>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, bytes);
-  kernel<<<blocks, 32 * warps, bytes, on>>>(w, x, rounds_before_bias, args, tiles, parts);
+  const auto with_columns = [&]<int kColumns>() {
+    launch_kind<ProductKind<T, kZero, kBlocks, kColumns>>(w, x, rounds_before_bias, args,
+                                                          processors, on);
+  };
+  if (w.group_shift == 5) return with_columns.template operator()<32>();
+  if (w.group_shift == 6) return with_columns.template operator()<64>();
+  with_columns.template operator()<128>();
 }
 
 }  // namespace
@@ -385,11 +495,11 @@ void launch_int4(const Int4TilesView& weight, const OperandView& x, const Epilog
   const bool rounds = epilogue.rounds_before_bias;
   with_kinds(weight, [&]<typename T, ZeroPointDomain kZero>() {
     if (x.rows <= 8) {
-      launch<T, kZero, 1, 16>(weight, x, rounds, args, processors, on);
+      launch<T, kZero, 1>(weight, x, rounds, args, processors, on);
     } else if (x.rows <= 16) {
-      launch<T, kZero, 2, 16>(weight, x, rounds, args, processors, on);
+      launch<T, kZero, 2>(weight, x, rounds, args, processors, on);
     } else {
-      launch<T, kZero, 4, 16>(weight, x, rounds, args, processors, on);
+      launch<T, kZero, 4>(weight, x, rounds, args, processors, on);
     }
   });
 }

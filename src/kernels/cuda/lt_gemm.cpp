@@ -52,9 +52,30 @@ struct Descriptors {
   cublasLtMatrixLayoutOpaque_t weight, x, out;
 };
 
+// One scale a row of each side.
+bool describe_scales(const LtScales& scales, Descriptors& d) noexcept {
+#if CUBLAS_VERSION >= 120900
+  const cublasLtMatmulMatrixScale_t mode = CUBLASLT_MATMUL_MATRIX_SCALE_OUTER_VEC_32F;
+  const auto set = [&](cublasLtMatmulDescAttributes_t attribute, const auto& value) {
+    return cublasLtMatmulDescSetAttribute(&d.product, attribute, &value, sizeof(value)) ==
+           CUBLAS_STATUS_SUCCESS;
+  };
+  return set(CUBLASLT_MATMUL_DESC_A_SCALE_MODE, mode) &&
+         set(CUBLASLT_MATMUL_DESC_B_SCALE_MODE, mode) &&
+         set(CUBLASLT_MATMUL_DESC_A_SCALE_POINTER, scales.weight) &&
+         set(CUBLASLT_MATMUL_DESC_B_SCALE_POINTER, scales.x);
+#else
+  static_cast<void>(scales);
+  static_cast<void>(d);
+  return false;
+#endif
+}
+
 bool describe(const LtProduct& p, Descriptors& d) noexcept {
   const bool is_int = p.operand == DType::kInt8;
   const cublasOperation_t transposed = CUBLAS_OP_T;
+  // As torchao's Float8MMConfig has it by default; it matters to float8 alone.
+  const std::int8_t fast = p.is_scaled ? 1 : 0;
   const auto n = static_cast<std::uint64_t>(p.n);
   const auto m = static_cast<std::uint64_t>(p.m);
   const auto k = static_cast<std::uint64_t>(p.k);
@@ -62,6 +83,8 @@ bool describe(const LtProduct& p, Descriptors& d) noexcept {
                                 is_int ? CUDA_R_32I : CUDA_R_32F) == CUBLAS_STATUS_SUCCESS &&
          cublasLtMatmulDescSetAttribute(&d.product, CUBLASLT_MATMUL_DESC_TRANSA, &transposed,
                                         sizeof(transposed)) == CUBLAS_STATUS_SUCCESS &&
+         cublasLtMatmulDescSetAttribute(&d.product, CUBLASLT_MATMUL_DESC_FAST_ACCUM, &fast,
+                                        sizeof(fast)) == CUBLAS_STATUS_SUCCESS &&
          cublasLtMatrixLayoutInit(&d.weight, data_type(p.weight), k, n, p.weight_stride) ==
              CUBLAS_STATUS_SUCCESS &&
          cublasLtMatrixLayoutInit(&d.x, data_type(p.operand), k, m, p.x_stride) ==
@@ -135,10 +158,12 @@ LtGemm::LtGemm(int device) : impl_(std::make_unique<Impl>()) { impl_->handle = h
 LtGemm::~LtGemm() = default;
 
 bool LtGemm::run(const LtProduct& product, const void* x, const void* weight, void* out,
-                 std::byte* workspace, void* stream) const noexcept {
+                 std::byte* workspace, void* stream, const LtScales& scales) const noexcept {
   Descriptors d;
   cublasLtMatmulAlgo_t algorithm;
-  if (!describe(product, d) || !impl_->find(product, d, algorithm)) return false;
+  if (!describe(product, d) || (product.is_scaled && !describe_scales(scales, d)) ||
+      !impl_->find(product, d, algorithm))
+    return false;
   const float one = 1.0f;
   const float zero = 0.0f;
   const std::int32_t int_one = 1;

@@ -17,8 +17,17 @@ struct LtProduct {
   DType out = DType::kBFloat16;
   std::int64_t m = 0, n = 0, k = 0;
   std::int64_t x_stride = 0, weight_stride = 0, out_stride = 0;
+  /// float8: each sum times the scale of its row of x and of its row of W, then rounded. Needs
+  /// cuBLAS 12.9 and a GPU that it does this on.
+  bool is_scaled = false;
 
   friend bool operator==(const LtProduct&, const LtProduct&) = default;
+};
+
+/// Scales of an LtProduct, on the device.
+struct LtScales {
+  const float* x = nullptr;       ///< [m]
+  const float* weight = nullptr;  ///< [n]
 };
 
 /// Matrix products by cuBLASLt on one device. Safe to call from many threads; keeps the algorithms
@@ -35,7 +44,7 @@ class LtGemm {
   /// False where cuBLASLt has no algorithm for it: nothing was started then. Pointers are 16-byte
   /// aligned.
   bool run(const LtProduct& product, const void* x, const void* weight, void* out,
-           std::byte* workspace, void* stream) const noexcept;
+           std::byte* workspace, void* stream, const LtScales& scales = {}) const noexcept;
 
  private:
   struct Impl;

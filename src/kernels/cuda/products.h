@@ -30,6 +30,10 @@ void launch_int8_dot(const WeightView& weight, const OperandView& x, const Epilo
 void launch_dequantize(const WeightView& weight, std::int64_t n0, std::int64_t rows, DType dtype,
                        std::int64_t stride, void* out, void* stream) noexcept;
 
+/// Weight rows ids[0], ids[id_stride], ... as values of `dtype`, [count, K].
+void launch_embedding(const WeightView& weight, const std::int32_t* ids, std::int64_t count,
+                      std::int64_t id_stride, DType dtype, void* out, void* stream) noexcept;
+
 /// y of outputs n0 .. n0 + columns from sums [rows, columns] of float32 or, for int8 products,
 /// int32.
 void launch_finish(const Epilogue& epilogue, const EpilogueArgs& args, const SumBlock& block,

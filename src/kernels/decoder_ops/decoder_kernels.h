@@ -51,12 +51,18 @@ struct AttentionKernels {
 struct RowKernels {
   /// y = weight * cast(x / sqrt(mean(x^2) + eps)); y may be x.
   void (*rms_norm)(const void* x, const void* weight, std::int64_t n, float eps, void* y) noexcept;
-  /// One head: the norm where `weight` is not null, then pairs half a head apart turned by
-  /// [head_dim / 2] cosines and sines. out: float32 values of the dtype.
+  /// y = cast((x - mean(x)) / sqrt(mean((x - mean(x))^2) + eps) * weight + bias), `weight` and
+  /// `bias` null for ones and zeros; y may be x.
+  void (*layer_norm)(const void* x, const void* weight, const void* bias, std::int64_t n, float eps,
+                     void* y) noexcept;
+  /// One head: the norm where `weight` is not null, then, where `cos` is not null, pairs half a
+  /// head apart turned by [head_dim / 2] cosines and sines. out: float32 values of the dtype.
   void (*turn_head)(const void* x, const void* weight, float eps, const float* cos,
                     const float* sin, std::int64_t head_dim, float* out) noexcept;
   /// out = silu(gate) * up
   void (*silu_mul)(const void* gate, const void* up, std::int64_t n, void* out) noexcept;
+  /// x = x > 0 ? x : 0; NaN stays.
+  void (*relu)(void* x, std::int64_t n) noexcept;
   /// x += y
   void (*add)(void* x, const void* y, std::int64_t n) noexcept;
   void (*widen)(const void* x, std::int64_t n, float* out) noexcept;

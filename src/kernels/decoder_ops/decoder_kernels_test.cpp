@@ -106,6 +106,30 @@ TEST(DecoderKernels, TailsTouchNothingBehindThem) {
   }
 }
 
+TEST(DecoderKernels, LayerNormLeavesNoMeanAndTheSameSpreadAtEveryLength) {
+  for (const Isa& isa : isas_of_this_machine()) {
+    const RowKernels& kernels = isa.rows(DType::kFloat32);
+    for (std::int64_t n = 2; n <= 35; ++n) {
+      std::vector<float> y = floats(static_cast<std::size_t>(n) + 16, 3);
+      const std::vector<float> rest(y.begin() + n, y.end());
+      for (std::int64_t i = 0; i < n; ++i) y[static_cast<std::size_t>(i)] += 9.0f;
+      kernels.layer_norm(y.data(), nullptr, nullptr, n, 0.0f, y.data());
+      double sum = 0;
+      double squares = 0;
+      for (std::int64_t i = 0; i < n; ++i) {
+        const auto v = static_cast<double>(y[static_cast<std::size_t>(i)]);
+        sum += v;
+        squares += v * v;
+      }
+      EXPECT_NEAR(sum, 0, 2e-4) << isa.name << " " << n;
+      EXPECT_NEAR(squares, static_cast<double>(n), 1e-3) << isa.name << " " << n;
+      kernels.relu(y.data(), n);
+      for (std::int64_t i = 0; i < n; ++i) ASSERT_GE(y[static_cast<std::size_t>(i)], 0.0f);
+      EXPECT_EQ(std::vector<float>(y.begin() + n, y.end()), rest) << isa.name << " " << n;
+    }
+  }
+}
+
 TEST(DecoderKernels, LogitWeightsAreTheSameOnEveryInstructionSet) {
   std::vector<float> logits = floats(1003, 60);
   logits[7] = -std::numeric_limits<float>::infinity();

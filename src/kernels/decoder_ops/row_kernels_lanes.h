@@ -35,6 +35,36 @@ struct RowSteps {
     });
   }
 
+  static void layer_norm(const void* x_data, const void* weight_data, const void* bias_data,
+                         std::int64_t n, float eps, void* y_data) noexcept {
+    const auto* x = static_cast<const Storage*>(x_data);
+    const auto* weight = static_cast<const Storage*>(weight_data);
+    const auto* bias = static_cast<const Storage*>(bias_data);
+    auto* y = static_cast<Storage*>(y_data);
+    Floats sum{};
+    for_lanes(n, [&](std::int64_t i, std::int64_t count) { sum += load_first<E>(x + i, count); });
+    const float mean = sum_of(sum) / static_cast<float>(n);
+    // A second pass: the difference of mean square and squared mean would cancel.
+    float squares = 0.0f;
+    Floats square_lanes{};
+    for_lanes(n, [&](std::int64_t i, std::int64_t count) {
+      const Floats v = load_first<E>(x + i, count) - mean;
+      if (count == kLanes) {
+        square_lanes += v * v;
+      } else {
+        for (std::int64_t lane = 0; lane < count; ++lane) squares += v[lane] * v[lane];
+      }
+    });
+    squares += sum_of(square_lanes);
+    const float scale = 1.0f / __builtin_sqrtf(squares / static_cast<float>(n) + eps);
+    for_lanes(n, [&](std::int64_t i, std::int64_t count) {
+      Floats v = (load_first<E>(x + i, count) - mean) * scale;
+      if (weight != nullptr) v = v * load_first<E>(weight + i, count);
+      if (bias != nullptr) v = v + load_first<E>(bias + i, count);
+      store_first<E>(y + i, v, count);
+    });
+  }
+
   static void turn_head(const void* x_data, const void* weight_data, float eps, const float* cos,
                         const float* sin, std::int64_t head_dim, float* out) noexcept {
     const auto* x = static_cast<const Storage*>(x_data);
@@ -45,6 +75,12 @@ struct RowSteps {
       if (weight == nullptr) return v;
       return E::round(load_first<E>(weight + i, count) * E::round(v * scale));
     };
+    if (cos == nullptr) {
+      for_lanes(head_dim, [&](std::int64_t i, std::int64_t count) {
+        store_first<Float32>(out + i, load(i, count), count);
+      });
+      return;
+    }
     const std::int64_t half = head_dim / 2;
     for_lanes(half, [&](std::int64_t i, std::int64_t count) {
       const Floats a = load(i, count);
@@ -65,6 +101,14 @@ struct RowSteps {
       const Floats g = load_first<E>(gate + i, count);
       const Floats silu = E::round(g / (1.0f + exp_of(-g)));
       store_first<E>(out + i, silu * load_first<E>(up + i, count), count);
+    });
+  }
+
+  static void relu(void* x_data, std::int64_t n) noexcept {
+    auto* x = static_cast<Storage*>(x_data);
+    for_lanes(n, [&](std::int64_t i, std::int64_t count) {
+      const Floats v = load_first<E>(x + i, count);
+      store_first<E>(x + i, v < 0.0f ? Floats{} : v, count);
     });
   }
 
@@ -90,7 +134,7 @@ struct RowSteps {
   }
 
   static constexpr RowKernels kernels() {
-    return {rms_norm, turn_head, silu_mul, add, widen, narrow};
+    return {rms_norm, layer_norm, turn_head, silu_mul, relu, add, widen, narrow};
   }
 };
 

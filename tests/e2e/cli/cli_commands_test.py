@@ -257,6 +257,15 @@ class Lists(CliTest):
         self.assertTrue(lists["shorthands"])
         self.assertIn("Int4WeightOnlyConfig", self.succeed("configs"))
 
+    def test_architectures(self):
+        rows = {row["name"]: row for row in self.succeed_json("architectures")["architectures"]}
+        self.assertEqual(rows["OPTForCausalLM"]["model_type"], "opt")
+        self.assertEqual(list(rows), sorted(rows))
+        text = self.succeed("architectures")
+        for name, row in rows.items():
+            self.assertIn(name, text)
+            self.assertIn(row["runs"], text)
+
     def test_kernels(self):
         kernels = self.succeed_json("kernels")["kernels"]
         self.assertTrue(any(k["runs_here"] for k in kernels))

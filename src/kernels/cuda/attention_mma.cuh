@@ -1,0 +1,587 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "kernels/cuda/attention.cuh"
+#include "kernels/cuda/launch.cuh"
+
+#if __CUDA_ARCH__ < 800
+#pragma nv_diag_suppress 177  // What those architectures have no use for.
+#endif
+
+/// Attention on matrix units (mma.m16n8k16): rows are the tokens of a tile times the heads of one
+/// kv head, so that keys and values are read once for all of them.
+namespace torchao_cpp::cuda {
+namespace {
+
+constexpr int kKeys = kAttentionKeys;
+/// Of tiles of keys in shared memory: their longest rows, so that bits of an address are those of a
+/// place in a row.
+constexpr int kTileAlignment = 256;
+
+__device__ unsigned shared_address(const void* p) {
+  return static_cast<unsigned>(__cvta_generic_to_shared(p));
+}
+
+// 16 bytes, or zeros.
+__device__ void copy_or_clear(unsigned to, const void* from, bool is_there) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(from),
+               "r"(is_there ? 16 : 0)
+               : "memory");
+#endif
+}
+
+__device__ void copy_whole(unsigned to, const void* from) {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(from) : "memory");
+#endif
+}
+
+__device__ void end_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+
+template <int kLeft>
+__device__ void wait_for_copies() {
+#if __CUDA_ARCH__ >= 800
+  asm volatile("cp.async.wait_group %0;" ::"n"(kLeft) : "memory");
+#endif
+}
+
+__device__ void load_matrices(unsigned (&r)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+__device__ void load_matrices_transposed(unsigned (&r)[4], unsigned address) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+               : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
+               : "r"(address)
+               : "memory");
+}
+
+__device__ float power_of_two_of(float v) {
+  float out;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(out) : "f"(v));
+  return out;
+}
+
+template <typename T>
+struct Units;
+template <>
+struct Units<__nv_bfloat16> {
+  static __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if __CUDA_ARCH__ >= 800
+    asm(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+  }
+  static __device__ unsigned pair(float lo, float hi) {
+    const __nv_bfloat162 v = __floats2bfloat162_rn(lo, hi);
+    return *reinterpret_cast<const unsigned*>(&v);
+  }
+};
+template <>
+struct Units<__half> {
+  static __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
+#if __CUDA_ARCH__ >= 800
+    asm(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+        "{%8,%9}, {%0,%1,%2,%3};"
+        : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#endif
+  }
+  static __device__ unsigned pair(float lo, float hi) {
+    const __half2 v = __floats2half2_rn(lo, hi);
+    return *reinterpret_cast<const unsigned*>(&v);
+  }
+};
+
+/// kKeys rows of kDim values in shared memory: chunks of 16 bytes, the chunk's place in its row
+/// xor'd with the row, so that eight rows of one column lie in different banks.
+template <typename T, int kDim>
+struct KeyTile {
+  static constexpr int kChunks = kDim / 8;
+  static constexpr int kBytes = kKeys * kDim * 2;
+
+  static constexpr int kRowBytes = kDim * 2;
+
+  static __device__ unsigned offset(int row, int chunk) {
+    return static_cast<unsigned>(row * kRowBytes + (chunk ^ (row & 7)) * 16);
+  }
+
+  // Rows begin .. begin + kKeys of a head; rows from `end` on are zeros. Those of a thread are
+  // multiples of eight apart, so that they have one place in their rows.
+  static __device__ void copy(unsigned to, const T* from, int begin, int end) {
+    constexpr int kStep = 128 / kChunks;
+    static_assert(kStep % 8 == 0);
+    const int row = threadIdx.x / kChunks;
+    const int chunk = threadIdx.x % kChunks;
+    to += offset(row, chunk);
+    from += static_cast<std::int64_t>(begin + row) * kDim + chunk * 8;
+    if (begin + kKeys <= end) {
+#pragma unroll
+      for (int i = 0; i < kKeys; i += kStep) copy_whole(to + i * kRowBytes, from + i * kDim);
+      return;
+    }
+#pragma unroll
+    for (int i = 0; i < kKeys; i += kStep) {
+      const bool is_there = begin + row + i < end;
+      copy_or_clear(to + i * kRowBytes, is_there ? from + i * kDim : from - row * kDim, is_there);
+    }
+  }
+};
+
+/// What a warp knows of its 16 rows; a lane holds parts of rows g = lane / 4 and g + 8.
+template <int kDim>
+struct RowSums {
+  float values[kDim / 8][4] = {};
+  float most[2] = {kNoScore, kNoScore};  ///< Of scores in powers of two.
+  float total[2] = {};                   ///< Of this lane's keys alone.
+
+  __device__ void scale(int half, float factor) {
+    total[half] *= factor;
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      values[n][2 * half] *= factor;
+      values[n][2 * half + 1] *= factor;
+    }
+  }
+};
+
+/// The rows of one tile for one kv head.
+struct TileRows {
+  AttentionTile tile;
+  int group;
+  int kv_head;
+
+  __device__ int count() const { return tile.tokens * group; }
+  __device__ int token(int row) const { return row / group; }
+  // Elements from the start of q or out.
+  __device__ std::int64_t offset(int row, const AttentionArgs& args) const {
+    return (static_cast<std::int64_t>(tile.first_row + row / group) * args.num_heads +
+            kv_head * group + row % group) *
+           args.head_dim;
+  }
+};
+
+template <typename T, int kDim>
+__device__ void load_queries(const AttentionArgs& args, const TileRows& rows, int first,
+                             unsigned (&q)[kDim / 16][4]) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = first + lane / 4 + 8 * half;
+    const bool is_there = row < rows.count();
+    const T* from = static_cast<const T*>(args.q) + (is_there ? rows.offset(row, args) : 0);
+#pragma unroll
+    for (int k = 0; k < kDim / 16; ++k) {
+      const auto* at = reinterpret_cast<const unsigned*>(from + 16 * k + 2 * (lane % 4));
+      q[k][half] = is_there ? at[0] : 0;
+      q[k][half + 2] = is_there ? at[4] : 0;
+    }
+  }
+}
+
+// Scores of kBlocks times 8 keys from row `first_key` of the tile on. Four blocks in turn, so that
+// no product waits for the one before.
+template <typename T, int kDim, int kBlocks>
+__device__ void make_scores(unsigned keys, int first_key, const unsigned (&q)[kDim / 16][4],
+                            float (&s)[kBlocks][4]) {
+  constexpr int kTurn = kBlocks < 4 ? kBlocks : 4;
+  const int lane = threadIdx.x % 32;
+  // Rows are whole powers of two: another chunk is another bit of the address.
+  const unsigned own = keys + KeyTile<T, kDim>::offset(first_key + lane % 8, lane / 8);
+#pragma unroll
+  for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+    for (int i = 0; i < 4; ++i) s[n][i] = 0.0f;
+  }
+#pragma unroll
+  for (int first = 0; first < kBlocks; first += kTurn) {
+#pragma unroll
+    for (int k = 0; k < kDim / 16; k += 2) {
+      unsigned b[kTurn][4];
+#pragma unroll
+      for (int n = 0; n < kTurn; ++n)
+        load_matrices(b[n], (own ^ (2 * k * 16)) + (first + n) * 8 * KeyTile<T, kDim>::kRowBytes);
+#pragma unroll
+      for (int n = 0; n < kTurn; ++n)
+        Units<T>::multiply(s[first + n], q[k], b[n][0], b[n][1]);
+#pragma unroll
+      for (int n = 0; n < kTurn; ++n)
+        Units<T>::multiply(s[first + n], q[k + 1], b[n][2], b[n][3]);
+    }
+  }
+}
+
+// Scores become probabilities relative to the largest so far. `limit`: the last key that a row
+// sees, as an index of this tile's keys from first_key on.
+template <int kDim, int kBlocks>
+__device__ void make_probabilities(float (&s)[kBlocks][4], const int (&limit)[2], bool is_masked,
+                                   float factor, RowSums<kDim>& sums) {
+  const int lane = threadIdx.x % 32;
+  if (is_masked) {
+#pragma unroll
+    for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (8 * n + 2 * (lane % 4) + i % 2 > limit[i / 2]) s[n][i] = -INFINITY;
+      }
+    }
+  }
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    float most = -INFINITY;
+#pragma unroll
+    for (int n = 0; n < kBlocks; ++n)
+      most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
+    most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
+    // Finite also for a row that sees no key yet: then every probability below is zero.
+    const float now = fmaxf(sums.most[half], most * factor);
+    sums.scale(half, power_of_two_of(sums.most[half] - now));
+    sums.most[half] = now;
+    float total = 0.0f;
+#pragma unroll
+    for (int n = 0; n < kBlocks; ++n) {
+#pragma unroll
+      for (int i = 2 * half; i < 2 * half + 2; ++i) {
+        s[n][i] = power_of_two_of(fmaf(s[n][i], factor, -now));
+        total += s[n][i];
+      }
+    }
+    sums.total[half] += total;
+  }
+}
+
+template <typename T, int kDim, int kBlocks>
+__device__ void add_values(unsigned values, int first_key, const float (&p)[kBlocks][4],
+                           RowSums<kDim>& sums) {
+  const int lane = threadIdx.x % 32;
+  const unsigned own = values + KeyTile<T, kDim>::offset(first_key + lane % 16, lane / 16);
+#pragma unroll
+  for (int j = 0; j < kBlocks / 2; ++j) {
+    const unsigned a[4] = {Units<T>::pair(p[2 * j][0], p[2 * j][1]),
+                           Units<T>::pair(p[2 * j][2], p[2 * j][3]),
+                           Units<T>::pair(p[2 * j + 1][0], p[2 * j + 1][1]),
+                           Units<T>::pair(p[2 * j + 1][2], p[2 * j + 1][3])};
+#pragma unroll
+    for (int n = 0; n < kDim / 8; n += 2) {
+      unsigned b[4];
+      load_matrices_transposed(
+          b, (own ^ (n * 16)) + 16 * j * KeyTile<T, kDim>::kRowBytes);
+      Units<T>::multiply(sums.values[n], a, b[0], b[1]);
+      Units<T>::multiply(sums.values[n + 1], a, b[2], b[3]);
+    }
+  }
+}
+
+/// Sums of rows in memory: [row][kDim] values, then [row] largest scores, then [row] totals.
+template <int kDim>
+struct StoredSums {
+  float* base;
+  int rows;
+
+  __device__ float* values(int row) const { return base + row * kDim; }
+  __device__ float& most(int row) const { return base[rows * kDim + row]; }
+  __device__ float& total(int row) const { return base[rows * (kDim + 1) + row]; }
+
+  __device__ void put(const RowSums<kDim>& sums) const {
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      const int row = lane / 4 + 8 * half;
+#pragma unroll
+      for (int n = 0; n < kDim / 8; ++n) {
+        float* to = values(row) + 8 * n + 2 * (lane % 4);
+        to[0] = sums.values[n][2 * half];
+        to[1] = sums.values[n][2 * half + 1];
+      }
+      if (lane % 4 == 0) {
+        most(row) = sums.most[half];
+        total(row) = sums.total[half];
+      }
+    }
+  }
+};
+
+// What other blocks wrote lies behind the first-level cache.
+template <bool kIsShared>
+__device__ float read_sum(const float* at) {
+  if constexpr (kIsShared) {
+    return *at;
+  } else {
+    return __ldcg(at);
+  }
+}
+
+__device__ float4 read_sums4(const float* at, bool is_shared) {
+  const auto* from = reinterpret_cast<const float4*>(at);
+  return is_shared ? *from : __ldcg(from);
+}
+
+/// Joins several sums of the same rows, `stride` floats apart, in their order. All threads of the
+/// block call it; `shares` has room for kDecodeRows * count floats, `totals` for kDecodeRows.
+template <int kDim, bool kIsShared>
+struct SumsJoin {
+  static constexpr int kRows = kDecodeRows;
+  static constexpr int kThreads = 128;
+
+  const float* sums;
+  std::int64_t stride;
+  int count;
+  float* shares;
+  float* most;
+  float* totals;
+
+  // What the sums of each row are multiplied with.
+  __device__ void prepare(int rows) const {
+    for (int i = threadIdx.x; i < rows * count; i += kThreads)
+      shares[i] = read_sum<kIsShared>(sums + i / rows * stride + kRows * kDim + i % rows);
+    __syncthreads();
+    if (threadIdx.x < static_cast<unsigned>(rows)) {
+      float largest = kNoScore;
+      for (int i = 0; i < count; ++i) largest = fmaxf(largest, shares[i * rows + threadIdx.x]);
+      most[threadIdx.x] = largest;
+    }
+    __syncthreads();
+    for (int i = threadIdx.x; i < rows * count; i += kThreads)
+      shares[i] = power_of_two_of(shares[i] - most[i % rows]);
+    __syncthreads();
+    if (threadIdx.x < static_cast<unsigned>(rows)) {
+      float total = 0.0f;
+#pragma unroll 8
+      for (int i = 0; i < count; ++i) {
+        total = fmaf(read_sum<kIsShared>(sums + i * stride + kRows * (kDim + 1) + threadIdx.x),
+                     shares[i * rows + threadIdx.x], total);
+      }
+      totals[threadIdx.x] = total;
+    }
+    __syncthreads();
+  }
+
+  // Calls put(row, first column, four values) for all of them.
+  template <typename F>
+  __device__ void for_values(int rows, const F& put) const {
+    for (int i = threadIdx.x; i < rows * (kDim / 4); i += kThreads) {
+      const int row = i / (kDim / 4);
+      const int column = i % (kDim / 4) * 4;
+      float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+#pragma unroll 8
+      for (int s = 0; s < count; ++s) {
+        const float4 own = read_sums4(sums + s * stride + row * kDim + column, kIsShared);
+        const float share = shares[s * rows + row];
+        v.x = fmaf(own.x, share, v.x);
+        v.y = fmaf(own.y, share, v.y);
+        v.z = fmaf(own.z, share, v.z);
+        v.w = fmaf(own.w, share, v.w);
+      }
+      put(row, column, v);
+    }
+  }
+};
+
+// Totals of lanes that share a row.
+template <int kDim>
+__device__ void join_totals(RowSums<kDim>& sums) {
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    sums.total[half] += __shfl_xor_sync(0xffffffffu, sums.total[half], 1);
+    sums.total[half] += __shfl_xor_sync(0xffffffffu, sums.total[half], 2);
+  }
+}
+
+template <typename T, int kDim>
+__device__ void store_rows(const AttentionArgs& args, const TileRows& rows, int first,
+                           const RowSums<kDim>& sums) {
+  const int lane = threadIdx.x % 32;
+#pragma unroll
+  for (int half = 0; half < 2; ++half) {
+    const int row = first + lane / 4 + 8 * half;
+    if (row >= rows.count()) continue;
+    T* to = static_cast<T*>(args.out) + rows.offset(row, args) + 2 * (lane % 4);
+    const float factor = 1.0f / sums.total[half];
+#pragma unroll
+    for (int n = 0; n < kDim / 8; ++n) {
+      *reinterpret_cast<unsigned*>(to + 8 * n) = Units<T>::pair(
+          sums.values[n][2 * half] * factor, sums.values[n][2 * half + 1] * factor);
+    }
+  }
+}
+
+/// The key blocks [begin, end) for one warp: 16 rows from first_row on, of each tile of keys those
+/// from first_key on, kBlocks times 8. All warps of the block call it together.
+template <typename T, int kDim, int kBlocks>
+__device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int first_row,
+                           int first_key, int begin, int end, unsigned shared,
+                           RowSums<kDim>& sums) {
+  using Tile = KeyTile<T, kDim>;
+  const CacheView cache = args.caches[rows.tile.sequence];
+  const std::int64_t at = args.layer * cache.layer_stride + rows.kv_head * cache.head_stride;
+  const T* keys = reinterpret_cast<const T*>(cache.keys) + at;
+  const T* values = reinterpret_cast<const T*>(cache.values) + at;
+  const int length = rows.tile.position + rows.tile.tokens;
+  const float factor = 1.4426950408889634f / sqrtf(static_cast<float>(kDim));
+  const auto copy = [&](int block, int stage) {
+    const unsigned to = shared + stage * 2 * Tile::kBytes;
+    Tile::copy(to, keys, block * kKeys, length);
+    Tile::copy(to + Tile::kBytes, values, block * kKeys, length);
+  };
+  if (begin < end) copy(begin, 0);
+  end_copies();
+  unsigned q[kDim / 16][4];
+  load_queries<T, kDim>(args, rows, first_row, q);
+  const int lane = threadIdx.x % 32;
+  int position[2];
+#pragma unroll
+  for (int half = 0; half < 2; ++half)
+    position[half] = rows.tile.position + rows.token(first_row + lane / 4 + 8 * half);
+#pragma unroll 1
+  for (int block = begin; block < end; ++block) {
+    const int stage = (block - begin) % 2;
+    if (block + 1 < end) copy(block + 1, 1 - stage);
+    end_copies();
+    wait_for_copies<1>();
+    __syncthreads();
+    const unsigned tile = shared + stage * 2 * Tile::kBytes;
+    const int key = block * kKeys + first_key;
+    const int limit[2] = {position[0] - key, position[1] - key};
+    float s[kBlocks][4];
+    make_scores<T, kDim, kBlocks>(tile, first_key, q, s);
+    make_probabilities<kDim, kBlocks>(s, limit, (block + 1) * kKeys > rows.tile.position + 1,
+                                      factor, sums);
+    add_values<T, kDim, kBlocks>(tile + Tile::kBytes, first_key, s, sums);
+    __syncthreads();  // Before the stage is copied to again.
+  }
+  wait_for_copies<0>();
+}
+
+// Four warps of 16 rows each. Long tiles first. Three blocks a processor, which their shared memory
+// allows, hide each other's waits.
+template <typename T, int kDim>
+__global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) {
+  extern __shared__ __align__(kTileAlignment) uint4 memory[];
+  const TileRows rows{args.tiles[gridDim.x - 1 - blockIdx.x], args.num_heads / args.num_kv_heads,
+                      static_cast<int>(blockIdx.y)};
+  const int first_row = threadIdx.x / 32 * 16;
+  const int blocks = (rows.tile.position + rows.tile.tokens + kKeys - 1) / kKeys;
+  let_next_start();
+  wait_for_previous();
+  RowSums<kDim> sums;
+  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, shared_address(memory),
+                                      sums);
+  join_totals(sums);
+  store_rows<T, kDim>(args, rows, first_row, sums);
+}
+
+// 16 rows; four warps share the keys of each tile, and blocks share the tiles. The last block of a
+// tile of rows joins the sums of all.
+template <typename T, int kDim>
+__global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
+  extern __shared__ __align__(kTileAlignment) uint4 memory[];
+  constexpr int kWarps = 4;
+  __shared__ bool is_last;
+  __shared__ float shares[kDecodeRows * kWarps];
+  __shared__ float most[kDecodeRows];
+  __shared__ float totals[kDecodeRows];
+  constexpr int kFloats = kDecodeRows * (kDim + 2);
+  const TileRows rows{args.tiles[blockIdx.x], args.num_heads / args.num_kv_heads,
+                      static_cast<int>(blockIdx.y)};
+  const int blocks = (rows.tile.position + rows.tile.tokens + kKeys - 1) / kKeys;
+  const int split = blockIdx.z;
+  const int warp = threadIdx.x / 32;
+  const int begin = blocks * split / args.splits;
+  const int end = blocks * (split + 1) / args.splits;
+  let_next_start();
+  wait_for_previous();
+  RowSums<kDim> sums;
+  run_blocks<T, kDim, kKeys / 8 / kWarps>(args, rows, 0, warp * (kKeys / kWarps), begin, end,
+                                               shared_address(memory), sums);
+  join_totals(sums);
+  __syncthreads();
+  auto* of_warps = reinterpret_cast<float*>(memory);
+  StoredSums<kDim>{of_warps + warp * kFloats, kDecodeRows}.put(sums);
+  __syncthreads();
+  const int pair = blockIdx.x * args.num_kv_heads + blockIdx.y;
+  const int count = rows.count();
+  const auto finish = [&](const float* totals) {
+    return [&, totals](int row, int column, float4 v) {
+      const float factor = 1.0f / totals[row];
+      auto* to = reinterpret_cast<uint2*>(static_cast<T*>(args.out) + rows.offset(row, args) +
+                                          column);
+      *to = make_uint2(Units<T>::pair(v.x * factor, v.y * factor),
+                       Units<T>::pair(v.z * factor, v.w * factor));
+    };
+  };
+  float* of_splits = args.partial + static_cast<std::int64_t>(pair) * args.splits * kFloats;
+  {
+    const SumsJoin<kDim, true> join{of_warps, kFloats, kWarps, shares, most, totals};
+    join.prepare(count);
+    if (args.splits == 1) {
+      join.for_values(count, finish(totals));
+      return;
+    }
+    const StoredSums<kDim> to{of_splits + split * kFloats, kDecodeRows};
+    join.for_values(count, [&](int row, int column, float4 v) {
+      *reinterpret_cast<float4*>(to.values(row) + column) = v;
+    });
+    if (threadIdx.x < static_cast<unsigned>(count)) {
+      to.most(threadIdx.x) = most[threadIdx.x];
+      to.total(threadIdx.x) = totals[threadIdx.x];
+    }
+  }
+  __threadfence();
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    const unsigned done = atomicAdd(args.counters + pair, 1u);
+    is_last = done + 1 == static_cast<unsigned>(args.splits);
+    if (is_last) args.counters[pair] = 0;
+  }
+  __syncthreads();
+  if (!is_last) return;
+  __threadfence();
+  // The tiles' memory is free by now; so many splits fit it.
+  const SumsJoin<kDim, false> join{of_splits, kFloats, args.splits, of_warps, most, totals};
+  join.prepare(count);
+  join.for_values(count, finish(totals));
+}
+
+template <typename T, int kDim>
+void launch_kernel(AttentionKernel kernel, const AttentionArgs& args, cudaStream_t on) {
+  constexpr int kBytes = 4 * KeyTile<T, kDim>::kBytes;
+  static_assert(kBytes >= 4 * kDecodeRows * (kDim + 2) * static_cast<int>(sizeof(float)) &&
+                kBytes >= kMostSplits * kDecodeRows * static_cast<int>(sizeof(float)));
+  const auto launch = [&](auto function, unsigned splits) {
+    cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
+    const dim3 grid(static_cast<unsigned>(args.tile_count),
+                    static_cast<unsigned>(args.num_kv_heads), splits);
+    launch_early(function, grid, dim3(128), kBytes, on, args);
+  };
+  if (kernel == AttentionKernel::kDecode) {
+    launch(attention_decode<T, kDim>, static_cast<unsigned>(args.splits));
+  } else {
+    launch(attention_prefill<T, kDim>, 1);
+  }
+}
+
+template <typename T>
+void launch_for(AttentionKernel kernel, const AttentionArgs& args, void* stream) {
+  const auto on = static_cast<cudaStream_t>(stream);
+  if (args.head_dim == 64) {
+    launch_kernel<T, 64>(kernel, args, on);
+  } else {
+    launch_kernel<T, 128>(kernel, args, on);
+  }
+}
+
+}  // namespace
+}  // namespace torchao_cpp::cuda
