@@ -10,7 +10,7 @@
 namespace torchao_cpp {
 namespace {
 
-BenchMachine round_machine() { return {"test", 2, 1e9, {{"f32", 1e9}, {"int8_vnni", 4e9}}}; }
+BenchMachine round_machine() { return {"", "test", 2, 1e9, {{"f32", 1e9}, {"int8_vnni", 4e9}}}; }
 
 BenchLinearOptions small_linear() {
   BenchLinearOptions options;
