@@ -9,11 +9,21 @@ if [ "${1:-}" = --no-build ]; then
   shift
 else
   cmake --preset cuda -DCMAKE_CUDA_ARCHITECTURES="${CUDA_ARCHITECTURES:-native}"
-  cmake --build build-cuda --parallel --target torchao_cpp_linear_kernels_test bench_cuda_linear
+  cmake --build build-cuda --parallel --target torchao_cpp_linear_kernels_test \
+    torchao_cpp_decoder_steps_cuda_test torchao_cpp_cuda_model_test torchao-conformance bench_cuda_linear
 fi
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 build-cuda/tests/torchao_cpp_linear_kernels_test --gtest_brief=1
+build-cuda/tests/torchao_cpp_decoder_steps_cuda_test --gtest_brief=1
+build-cuda/tests/torchao_cpp_cuda_model_test --gtest_brief=1
+build-cuda/torchao-conformance checkpoints tests/data/checkpoints --device cuda
+if [ -n "${GOLDEN_CUDA:-}" ]; then  # The folder of golden_cuda.safetensors.
+  build-cuda/torchao-conformance golden_cuda "$GOLDEN_CUDA"
+fi
 if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck; do
+    compute-sanitizer --tool $tool --error-exitcode 1 build-cuda/tests/torchao_cpp_decoder_steps_cuda_test --gtest_brief=1
+  done
   compute-sanitizer --tool memcheck --error-exitcode 1 build-cuda/tests/torchao_cpp_linear_kernels_test \
     --gtest_brief=1 --gtest_filter='*AgreeWithTheReferenceOnAGpu/int4wo:*AgreeWithTheReference/fp8dq_row'
 fi

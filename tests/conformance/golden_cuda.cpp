@@ -51,7 +51,7 @@ Json quantize_rule(const Json& item, const std::string& tensor) {
 // float64. A float32 product may be one of tensor cores there.
 Json output_rule(DType dtype) {
   const double step = dtype == DType::kBFloat16 ? 0x1p-7 : 0x1p-10;
-  return {{"kind", "dot"}, {"rtol", step}, {"atol_dot", 2 * step}};
+  return {{"kind", "dot"}, {"rtol", step}, {"atol_dot", 2 * step}, {"nan_equal", true}};
 }
 
 class Cases {
