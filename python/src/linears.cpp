@@ -124,7 +124,7 @@ nb::object linear_function(nb::handle x, const Weight& weight, nb::handle bias,
 }
 
 /// Linears beside each other in the rows of one output: the parts of a fused layer.
-struct FusedLinear {
+struct FusedLayer {
   struct Part {
     LinearPtr linear;
     std::int64_t offset = 0;
@@ -150,9 +150,52 @@ struct FusedLinear {
   }
 };
 
-FusedLinear make_fused(const std::vector<PyLinear>& linears) {
+/// Layers by handle, so that a host can keep a number where it cannot keep an object.
+class LayerTable {
+ public:
+  std::int64_t add(std::shared_ptr<const FusedLayer> layer) {
+    const std::scoped_lock lock(mutex_);
+    layers_.push_back(std::move(layer));
+    return static_cast<std::int64_t>(layers_.size()) - 1;
+  }
+  void remove(std::int64_t handle) noexcept {
+    const std::scoped_lock lock(mutex_);
+    layers_[static_cast<std::size_t>(handle)].reset();
+  }
+  std::shared_ptr<const FusedLayer> find(std::int64_t handle) {
+    const std::scoped_lock lock(mutex_);
+    if (handle >= 0 && handle < static_cast<std::int64_t>(layers_.size())) {
+      if (auto layer = layers_[static_cast<std::size_t>(handle)]) return layer;
+    }
+    throw Error("handle " + std::to_string(handle) + " belongs to no FusedLinear that is alive");
+  }
+
+ private:
+  std::mutex mutex_;
+  std::vector<std::shared_ptr<const FusedLayer>> layers_;
+};
+
+LayerTable& layer_table() {
+  static auto* const table = new LayerTable;
+  return *table;
+}
+
+/// A FusedLayer in the table for as long as this lives.
+struct FusedLinear {
+  explicit FusedLinear(FusedLayer made)
+      : layer(std::make_shared<const FusedLayer>(std::move(made))),
+        handle(layer_table().add(layer)) {}
+  FusedLinear(const FusedLinear&) = delete;
+  FusedLinear& operator=(const FusedLinear&) = delete;
+  ~FusedLinear() { layer_table().remove(handle); }
+
+  std::shared_ptr<const FusedLayer> layer;
+  std::int64_t handle;
+};
+
+FusedLayer make_fused(const std::vector<PyLinear>& linears) {
   if (linears.empty()) throw ShapeError("FusedLinear: no linears; expected at least one");
-  FusedLinear out;
+  FusedLayer out;
   out.device = linears.front().device;
   out.element_bytes = dtype_size_bytes(linears.front().dtype);
   for (const PyLinear& one : linears) {
@@ -208,42 +251,51 @@ void bind_linear(nb::module_& m) {
         "the first call for a dtype and device, and stays with the weight.");
 }
 
+void run_pointers(std::int64_t handle, std::uintptr_t x, std::int64_t rows, std::uintptr_t bias,
+                  std::uintptr_t y, std::uintptr_t workspace, std::uintptr_t stream) {
+  const auto layer = layer_table().find(handle);
+  auto* scratch = reinterpret_cast<std::byte*>(workspace);
+  if (layer->device.type == DeviceType::kCPU && workspace == 0)
+    scratch = host_workspace(layer->workspace_bytes(rows));
+  const nb::gil_scoped_release unlocked;
+  layer->apply(reinterpret_cast<const void*>(x), rows, reinterpret_cast<const std::byte*>(bias),
+               reinterpret_cast<std::byte*>(y), {scratch, {reinterpret_cast<void*>(stream)}});
+}
+
 void bind_fused(nb::module_& m) {
   nb::class_<FusedLinear>(m, "FusedLinear",
                           "Linears side by side in one output: the parts of a fused layer that "
                           "could not be joined. For hosts that hold addresses, such as the plugin "
-                          "for vLLM.")
+                          "for vLLM: run_fused_linear takes its handle.")
       .def("__init__",
            [](FusedLinear* self, const std::vector<PyLinear>& linears) {
              new (self) FusedLinear(make_fused(linears));
            },
            nb::arg("linears"))
-      .def_ro("output_size", &FusedLinear::output_size)
+      .def_ro("handle", &FusedLinear::handle)
+      .def_prop_ro("input_size",
+                   [](const FusedLinear& f) { return f.layer->parts.front().linear->input_size(); })
+      .def_prop_ro("output_size", [](const FusedLinear& f) { return f.layer->output_size; })
       .def_prop_ro("packed_bytes",
                    [](const FusedLinear& f) {
                      std::int64_t sum = 0;
-                     for (const auto& part : f.parts) sum += part.linear->packed_bytes();
+                     for (const auto& part : f.layer->parts) sum += part.linear->packed_bytes();
                      return sum;
                    })
-      .def_prop_ro("address",
-                   [](const FusedLinear& f) { return reinterpret_cast<std::uintptr_t>(&f); })
-      .def("workspace_bytes", &FusedLinear::workspace_bytes, nb::arg("m"),
-           "Scratch that apply_pointers needs for m rows.")
-      .def("apply_pointers",
-           [](const FusedLinear& f, std::uintptr_t x, std::int64_t rows, std::uintptr_t bias,
-              std::uintptr_t y, std::uintptr_t workspace, std::uintptr_t stream) {
-             std::byte* scratch = reinterpret_cast<std::byte*>(workspace);
-             if (f.device.type == DeviceType::kCPU && workspace == 0)
-               scratch = host_workspace(f.workspace_bytes(rows));
-             const nb::gil_scoped_release unlocked;
-             f.apply(reinterpret_cast<const void*>(x), rows,
-                     reinterpret_cast<const std::byte*>(bias), reinterpret_cast<std::byte*>(y),
-                     {scratch, {reinterpret_cast<void*>(stream)}});
-           },
-           nb::arg("x"), nb::arg("m"), nb::arg("bias"), nb::arg("y"), nb::arg("workspace") = 0,
-           nb::arg("stream") = 0,
-           "y [m, N] = x [m, K] Wᵀ + b on addresses of contiguous arrays, unchecked. bias 0: none.\n"
-           "workspace 0: the calling thread's own (CPU).");
+      .def_prop_ro("kernels", [](const FusedLinear& f) {
+        std::vector<std::string> names;
+        for (const auto& part : f.layer->parts) names.emplace_back(part.linear->kernel_name());
+        return names;
+      });
+  m.def("fused_linear_workspace_bytes",
+        [](std::int64_t handle, std::int64_t rows) {
+          return layer_table().find(handle)->workspace_bytes(rows);
+        },
+        nb::arg("handle"), nb::arg("m"), "Scratch that run_fused_linear needs for m rows.");
+  m.def("run_fused_linear", &run_pointers, nb::arg("handle"), nb::arg("x"), nb::arg("m"),
+        nb::arg("bias"), nb::arg("y"), nb::arg("workspace") = 0, nb::arg("stream") = 0,
+        "y [m, N] = x [m, K] Wᵀ + b on addresses of contiguous arrays, unchecked. bias 0: none.\n"
+        "workspace 0: the calling thread's own (CPU).");
 }
 
 }  // namespace

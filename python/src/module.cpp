@@ -43,7 +43,9 @@ std::string path_argument(nb::handle value) {
 
 NB_MODULE(_torchao_cpp, m) {
   using namespace torchao_cpp;
+  namespace nb = nanobind;
   using namespace torchao_cpp::python;
+  nb::set_leak_warnings(false);  // Hosts such as vLLM end without collecting their objects.
   m.doc() = "Bindings of torchao.cpp; use the package torchao_cpp.";
   bind_errors(m);
   bind_arrays(m);
