@@ -31,6 +31,7 @@ ALLOWED = {
 PUBLIC_HEADERS = {
     "error.h": ["base"],
     "export.h": ["base"],
+    "threads.h": ["base"],
     "dtype.h": ["core"],
     "device.h": ["core"],
     "tensor.h": ["core"],

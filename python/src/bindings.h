@@ -72,6 +72,7 @@ void bind_arrays(nb::module_& m);
 void bind_configs(nb::module_& m);
 void bind_weights(nb::module_& m);
 void bind_linears(nb::module_& m);
+void bind_host_threads(nb::module_& m);
 void bind_checkpoints(nb::module_& m);
 void bind_reports(nb::module_& m);
 void bind_models(nb::module_& m);

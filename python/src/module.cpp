@@ -52,6 +52,7 @@ NB_MODULE(_torchao_cpp, m) {
   bind_configs(m);
   bind_weights(m);
   bind_linears(m);
+  bind_host_threads(m);
   bind_checkpoints(m);
   bind_reports(m);
   bind_models(m);

@@ -64,6 +64,7 @@ from ._torchao_cpp import (  # noqa: F401
     should_skip,
     shorthands,
     threads,
+    use_openmp_threads,
     weight_classes,
     write_safetensors,
 )

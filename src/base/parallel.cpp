@@ -12,11 +12,13 @@
 #include <thread>
 
 #include "torchao_cpp/error.h"
+#include "torchao_cpp/threads.h"
 
 namespace torchao_cpp {
 namespace {
 
 std::atomic<int> g_num_threads{0};
+std::atomic<ParallelRunner> g_runner{nullptr};
 
 int from_environment(const char* name) noexcept {
   const char* text = std::getenv(name);
@@ -136,6 +138,10 @@ class ThreadPool {
 
 void detail::run_chunks(std::int64_t chunks, void (*run)(const void*, std::int64_t),
                         const void* context) noexcept {
+  if (const ParallelRunner runner = g_runner.load(std::memory_order_acquire)) {
+    runner(chunks, run, context);
+    return;
+  }
   // Never destroyed: its threads may outlive static objects.
   static ThreadPool* const pool = new ThreadPool;
   thread_local bool is_inside = false;  // A caller's own job holds the mutex: it must not try it.
@@ -146,6 +152,10 @@ void detail::run_chunks(std::int64_t chunks, void (*run)(const void*, std::int64
     if (done) return;
   }
   for (std::int64_t c = 0; c < chunks; ++c) run(context, c);
+}
+
+void set_parallel_runner(ParallelRunner runner) noexcept {
+  g_runner.store(runner, std::memory_order_release);
 }
 
 int num_threads() noexcept {

@@ -9,8 +9,13 @@ _is_prepared = False
 
 
 def prepare() -> None:
-    """As many threads as torch has here, which vLLM sets by VLLM_CPU_OMP_THREADS_BIND."""
+    """Shares torch's OpenMP threads, which vLLM has bound to cores (VLLM_CPU_OMP_THREADS_BIND).
+
+    Threads of our own would inherit the one core of the thread that starts them, and wait for torch's, which stay
+    awake on their cores for a while after each op.
+    """
     global _is_prepared
     if not _is_prepared:
         _is_prepared = True
         torchao_cpp.set_threads(torch.get_num_threads())
+        torchao_cpp.use_openmp_threads()
