@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: install_dependencies.sh [--clang] [--aarch64]
+# usage: install_dependencies.sh [--clang] [--aarch64] [--python]
 # Installs what building torchao.cpp needs from Debian's packages; installs only what is missing. --clang: also clang,
 # for the sanitizers and libFuzzer. --aarch64: also a cross compiler and QEMU, and unpacks the libraries for arm64 into
-# build-aarch64/sysroot, without adding the architecture to this system.
+# build-aarch64/sysroot, without adding the architecture to this system. --python: also headers and venv of Debian's Python.
 # Runs as root or through sudo. Does nothing, quickly, when everything is there.
 set -euo pipefail
 
@@ -28,8 +28,9 @@ aarch64=no
 for argument in "$@"; do
   case $argument in
     --aarch64) aarch64=yes; packages+=(g++-aarch64-linux-gnu qemu-user) ;;
+    --python) packages+=(python3-dev python3-venv) ;;
     --clang) packages+=(clang libclang-rt-dev libomp-dev) ;;  # the compiler, libFuzzer and sanitizers, OpenMP
-    *) printf '%s\n' "usage: install_dependencies.sh [--clang] [--aarch64]" >&2; exit 2 ;;
+    *) printf '%s\n' "usage: install_dependencies.sh [--clang] [--aarch64] [--python]" >&2; exit 2 ;;
   esac
 done
 
