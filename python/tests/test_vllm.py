@@ -35,11 +35,11 @@ def environment(plugins):
     return {**os.environ, "VLLM_PLUGINS": plugins, "VLLM_CPU_OMP_THREADS_BIND": threads}
 
 
-def run(requests, plugins, folder):
-    """vllm_runner.py over the requests, in a process with these plugins."""
+def run(requests, plugins, folder, **variables):
+    """vllm_runner.py over the requests, in a process with these plugins and environment variables."""
     (folder / "requests.json").write_text(json.dumps(requests))
     command = [sys.executable, str(RUNNER), str(folder / "requests.json"), str(folder / "results.json")]
-    done = subprocess.run(command, env=environment(plugins), capture_output=True, text=True, timeout=1200)
+    done = subprocess.run(command, env=environment(plugins) | variables, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads((folder / "results.json").read_text())
 
@@ -174,6 +174,22 @@ def test_torch_compile_and_bfloat16(demo_model, request_for, tmp_path):
     assert ours[0]["tokens"] == theirs["tokens"] and greatest_difference(ours[0], theirs) == 0
     # Inductor leaves out roundings between the ops that it joins.
     assert top_1_agreement(*ours) > 0.9
+
+
+@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two ranks need two cores")
+def test_two_ranks_give_what_one_gives(demo_model, request_for, tmp_path):
+    torchao_cpp.quantize_model(demo_model, tmp_path / "intx4", "intx4wo-32")
+    torchao_cpp.quantize_model(demo_model, tmp_path / "int4", "int4wo-128")
+    one = request_for(tmp_path / "intx4", dtype="bfloat16")
+    two = dict(one, engine=one["engine"] | {"tensor_parallel_size": 2})
+    alone = run([one], "torchao_cpp", tmp_path)[0]
+    variables = {"VLLM_ENABLE_V1_MULTIPROCESSING": "1", "VLLM_CPU_OMP_THREADS_BIND": "0|1"}
+    together = run([two], "torchao_cpp", tmp_path, **variables)[0]
+    assert "problem" not in together, together
+    assert top_1_agreement(alone, together) > 0.95
+    # 384 columns on two ranks would cut through a group of 128.
+    uncut = run([dict(two, model=str(tmp_path / "int4"))], "torchao_cpp", tmp_path, **variables)[0]
+    assert "problem" in uncut
 
 
 def test_errors_are_of_the_kind_that_vllm_shows(demo_model, request_for, tmp_path):

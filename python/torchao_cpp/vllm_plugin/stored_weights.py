@@ -62,12 +62,14 @@ class StoredWeights:
             weight = weight.to(self.layer.params_dtype).contiguous()
         return weight
 
-    @staticmethod
-    def _cut(weight, dim: int, start: int, end: int):
+    def _cut(self, weight, dim: int, start: int, end: int):
         if start == 0 and end == weight.shape[dim]:
             return weight
         if isinstance(weight, WeightTensor):
-            return weight.slice(dim, start, end)
+            try:
+                return weight.slice(dim, start, end)
+            except ShapeError as error:
+                raise ShapeError(f"layer '{self.prefix}', rank {self.layer.tp_rank} of {self.layer.tp_size}: {error}") from error
         return weight.narrow(dim, start, end - start)
 
     def complete(self) -> list:
