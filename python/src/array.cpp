@@ -110,9 +110,8 @@ template <typename... Options>
 nb::object exported(const Array& array) {
   std::vector<std::size_t> sizes(array.shape.begin(), array.shape.end());
   auto* keeper = new std::shared_ptr<const void>(array.owner);
-  const nb::capsule owner(keeper, [](void* p) noexcept {
-    delete static_cast<std::shared_ptr<const void>*>(p);
-  });
+  const nb::capsule owner(
+      keeper, [](void* p) noexcept { delete static_cast<std::shared_ptr<const void>*>(p); });
   const bool is_cuda = array.device.type == DeviceType::kCUDA;
   const nb::ndarray<nb::array_api, Options...> view(
       array.data, sizes.size(), sizes.data(), owner, nullptr, to_dlpack(array.dtype),
@@ -129,8 +128,8 @@ nb::object call_arrays(const char* function, nb::handle self) {
 }
 
 std::string repr(const Array& a) {
-  return "Tensor(shape=" + shape_to_string(a.shape) + ", dtype=" + std::string(dtype_name(a.dtype)) +
-         ", device=" + device_name(a.device) + ")";
+  return "Tensor(shape=" + shape_to_string(a.shape) +
+         ", dtype=" + std::string(dtype_name(a.dtype)) + ", device=" + device_name(a.device) + ")";
 }
 
 }  // namespace
@@ -200,36 +199,42 @@ void bind_arrays(nb::module_& m) {
       "jax.dlpack.from_dlpack take it without a copy; so do the methods torch() and numpy().\n"
       "Weights of a mapped checkpoint are read-only: copy before writing.")
       .def_prop_ro("shape", [](const Array& a) { return nb::tuple(nb::cast(a.shape)); })
-      .def_prop_ro("dtype", [](const Array& a) { return std::string(dtype_name(a.dtype)); },
-                   "torch's name of the element type, e.g. 'bfloat16'.")
-      .def_prop_ro("device", [](const Array& a) { return device_name(a.device); },
-                   "'cpu' or 'cuda:0'.")
+      .def_prop_ro(
+          "dtype", [](const Array& a) { return std::string(dtype_name(a.dtype)); },
+          "torch's name of the element type, e.g. 'bfloat16'.")
+      .def_prop_ro(
+          "device", [](const Array& a) { return device_name(a.device); }, "'cpu' or 'cuda:0'.")
       .def_prop_ro("nbytes", [](const Array& a) { return a.numel() * dtype_size_bytes(a.dtype); })
-      .def_prop_ro("data_ptr",
-                   [](const Array& a) { return reinterpret_cast<std::uintptr_t>(a.data); },
-                   "Address of the first element.")
+      .def_prop_ro(
+          "data_ptr", [](const Array& a) { return reinterpret_cast<std::uintptr_t>(a.data); },
+          "Address of the first element.")
       .def_ro("is_read_only", &Array::is_read_only)
-      .def("view",
-           [](const Array& a, nb::handle dtype) {
-             const DType type = dtype_argument(dtype);
-             if (dtype_size_bytes(type) != dtype_size_bytes(a.dtype)) {
-               throw ShapeError("view: " + std::string(dtype_name(a.dtype)) + " as " +
-                                std::string(dtype_name(type)) + "; expected the same element size");
-             }
-             Array out = a;
-             out.dtype = type;
-             return out;
-           },
-           nb::arg("dtype"), "The same memory under a dtype of the same element size.")
-      .def("numpy", [](nb::handle self) { return call_arrays("to_numpy", self); },
-           "As a numpy array over the same memory; bfloat16 and float8 need the package ml_dtypes.")
-      .def("torch", [](nb::handle self) { return call_arrays("to_torch", self); },
-           "As a torch tensor over the same memory.")
-      .def("__dlpack__",
-           [](const Array& a, nb::kwargs options) {
-             return exporter(a).attr("__dlpack__")(**options);
-           },
-           nb::arg("options"), "DLPack capsule over the same memory; options as the array API has them.")
+      .def(
+          "view",
+          [](const Array& a, nb::handle dtype) {
+            const DType type = dtype_argument(dtype);
+            if (dtype_size_bytes(type) != dtype_size_bytes(a.dtype)) {
+              throw ShapeError("view: " + std::string(dtype_name(a.dtype)) + " as " +
+                               std::string(dtype_name(type)) + "; expected the same element size");
+            }
+            Array out = a;
+            out.dtype = type;
+            return out;
+          },
+          nb::arg("dtype"), "The same memory under a dtype of the same element size.")
+      .def(
+          "numpy", [](nb::handle self) { return call_arrays("to_numpy", self); },
+          "As a numpy array over the same memory; bfloat16 and float8 need the package ml_dtypes.")
+      .def(
+          "torch", [](nb::handle self) { return call_arrays("to_torch", self); },
+          "As a torch tensor over the same memory.")
+      .def(
+          "__dlpack__",
+          [](const Array& a, nb::kwargs options) {
+            return exporter(a).attr("__dlpack__")(**options);
+          },
+          nb::arg("options"),
+          "DLPack capsule over the same memory; options as the array API has them.")
       .def("__dlpack_device__",
            [](const Array& a) {
              const bool is_cuda = a.device.type == DeviceType::kCUDA;
@@ -242,9 +247,10 @@ void bind_arrays(nb::module_& m) {
              return a.shape[0];
            })
       .def("__repr__", &repr);
-  m.def("as_tensor", [](nb::handle array) { return Array::from_object(array, "array"); },
-        nb::arg("array"),
-        "A Tensor over the memory of any array that speaks DLPack, without a copy.");
+  m.def(
+      "as_tensor", [](nb::handle array) { return Array::from_object(array, "array"); },
+      nb::arg("array"),
+      "A Tensor over the memory of any array that speaks DLPack, without a copy.");
 }
 
 }  // namespace torchao_cpp::python

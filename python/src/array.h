@@ -25,8 +25,9 @@ struct Array {
   static Array of(Tensor tensor);
   /// Memory of the device, indeterminate.
   static Array empty(DType dtype, Shape shape, Device device);
-  /// Borrows from an object with __dlpack__ or the buffer protocol, and keeps it alive. `what` names it in messages.
-  /// Throws TypeError for other objects, ShapeError where the elements are not one after the other.
+  /// Borrows from an object with __dlpack__ or the buffer protocol, and keeps it alive. `what`
+  /// names it in messages. Throws TypeError for other objects, ShapeError where the elements are
+  /// not one after the other.
   static Array from_object(nanobind::handle object, const char* what, bool is_written = false);
 
   /// The same storage. Throws DeviceError for one on a GPU; `what` names it.

@@ -61,7 +61,8 @@ void bind_errors(nb::module_& m) {
     g_types[kind] = make_type(m, name, doc, bases).release().ptr();
   };
   add(kError, "Error", "Exception",
-      "Root of what torchao_cpp raises for something a caller or a file caused. `kind` is a stable\n"
+      "Root of what torchao_cpp raises for something a caller or a file caused. `kind` is a "
+      "stable\n"
       "machine-readable cause, such as 'unknown_field', or empty.");
   add(kConfig, "ConfigError", "ValueError", "A quantization config or rule that is not accepted.");
   add(kCheckpoint, "CheckpointError", "ValueError",

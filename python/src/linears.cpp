@@ -28,8 +28,7 @@ std::byte* host_workspace(std::int64_t bytes) {
   thread_local Buffer buffer;
   if (bytes > buffer.bytes) {
     const std::int64_t rounded = (bytes + 4095) / 4096 * 4096;
-    auto* data = static_cast<std::byte*>(
-        std::aligned_alloc(64, static_cast<std::size_t>(rounded)));
+    auto* data = static_cast<std::byte*>(std::aligned_alloc(64, static_cast<std::size_t>(rounded)));
     if (data == nullptr) throw std::bad_alloc();
     std::free(buffer.data);
     buffer.data = data;
@@ -58,8 +57,8 @@ PyLinear make_linear(nb::handle weight, nb::handle activation_dtype, std::string
 }
 
 void check(const PyLinear& self, const Array& x, const std::optional<Array>& bias) {
-  const std::string expected = std::string(dtype_name(self.dtype)) + " on " +
-                               device_name(self.device);
+  const std::string expected =
+      std::string(dtype_name(self.dtype)) + " on " + device_name(self.device);
   if (x.shape.empty() || x.shape.back() != self.linear->input_size()) {
     throw ShapeError("x is " + shape_to_string(x.shape) + "; expected [.., " +
                      std::to_string(self.linear->input_size()) + "]");
@@ -213,16 +212,17 @@ void bind_linear(nb::module_& m) {
   nb::class_<PyLinear>(m, "Linear",
                        "One weight packed for one kernel: y = x Wᵀ + b. Safe to call from many "
                        "threads.")
-      .def("__init__",
-           [](PyLinear* self, nb::handle weight, nb::handle dtype, std::string_view device,
-              std::string_view force_kernel) {
-             new (self) PyLinear(make_linear(weight, dtype, device, force_kernel));
-           },
-           nb::arg("weight"), nb::arg("activation_dtype").none() = nb::none(),
-           nb::arg("device") = "cpu", nb::arg("force_kernel") = "",
-           "`weight`: a WeightTensor, or a plain array [N, K] in host memory. `activation_dtype`:\n"
-           "of x, bias and y; None: that of the weight. `device`: 'cpu' or 'cuda:0'. Raises\n"
-           "UnsupportedError with every kernel's reason when none fits.")
+      .def(
+          "__init__",
+          [](PyLinear* self, nb::handle weight, nb::handle dtype, std::string_view device,
+             std::string_view force_kernel) {
+            new (self) PyLinear(make_linear(weight, dtype, device, force_kernel));
+          },
+          nb::arg("weight"), nb::arg("activation_dtype").none() = nb::none(),
+          nb::arg("device") = "cpu", nb::arg("force_kernel") = "",
+          "`weight`: a WeightTensor, or a plain array [N, K] in host memory. `activation_dtype`:\n"
+          "of x, bias and y; None: that of the weight. `device`: 'cpu' or 'cuda:0'. Raises\n"
+          "UnsupportedError with every kernel's reason when none fits.")
       .def("__call__", &run, nb::arg("x"), nb::arg("bias").none() = nb::none(),
            nb::arg("out").none() = nb::none(), nb::arg("stream") = 0,
            "x [.., K] -> [.., N]. The result is an array of x's library (torch, numpy, jax, cupy)\n"
@@ -233,12 +233,13 @@ void bind_linear(nb::module_& m) {
       .def_prop_ro("dtype", [](const PyLinear& l) { return std::string(dtype_name(l.dtype)); })
       .def_prop_ro("device", [](const PyLinear& l) { return device_name(l.device); })
       .def_prop_ro("kernel", [](const PyLinear& l) { return std::string(l.linear->kernel_name()); })
-      .def_prop_ro("rejected_kernels",
-                   [](const PyLinear& l) {
-                     const auto rejected = l.linear->rejected_kernels();
-                     return std::vector<std::string>(rejected.begin(), rejected.end());
-                   },
-                   "'name: reason' of the kernels before it in the list.")
+      .def_prop_ro(
+          "rejected_kernels",
+          [](const PyLinear& l) {
+            const auto rejected = l.linear->rejected_kernels();
+            return std::vector<std::string>(rejected.begin(), rejected.end());
+          },
+          "'name: reason' of the kernels before it in the list.")
       .def_prop_ro("packed_bytes", [](const PyLinear& l) { return l.linear->packed_bytes(); })
       .def("__repr__", [](const PyLinear& l) {
         return "Linear(" + std::to_string(l.linear->input_size()) + " -> " +
@@ -267,11 +268,12 @@ void bind_fused(nb::module_& m) {
                           "Linears side by side in one output: the parts of a fused layer that "
                           "could not be joined. For hosts that hold addresses, such as the plugin "
                           "for vLLM: run_fused_linear takes its handle.")
-      .def("__init__",
-           [](FusedLinear* self, const std::vector<PyLinear>& linears) {
-             new (self) FusedLinear(make_fused(linears));
-           },
-           nb::arg("linears"))
+      .def(
+          "__init__",
+          [](FusedLinear* self, const std::vector<PyLinear>& linears) {
+            new (self) FusedLinear(make_fused(linears));
+          },
+          nb::arg("linears"))
       .def_ro("handle", &FusedLinear::handle)
       .def_prop_ro("input_size",
                    [](const FusedLinear& f) { return f.layer->parts.front().linear->input_size(); })
@@ -287,11 +289,12 @@ void bind_fused(nb::module_& m) {
         for (const auto& part : f.layer->parts) names.emplace_back(part.linear->kernel_name());
         return names;
       });
-  m.def("fused_linear_workspace_bytes",
-        [](std::int64_t handle, std::int64_t rows) {
-          return layer_table().find(handle)->workspace_bytes(rows);
-        },
-        nb::arg("handle"), nb::arg("m"), "Scratch that run_fused_linear needs for m rows.");
+  m.def(
+      "fused_linear_workspace_bytes",
+      [](std::int64_t handle, std::int64_t rows) {
+        return layer_table().find(handle)->workspace_bytes(rows);
+      },
+      nb::arg("handle"), nb::arg("m"), "Scratch that run_fused_linear needs for m rows.");
   m.def("run_fused_linear", &run_pointers, nb::arg("handle"), nb::arg("x"), nb::arg("m"),
         nb::arg("bias"), nb::arg("y"), nb::arg("workspace") = 0, nb::arg("stream") = 0,
         "y [m, N] = x [m, K] Wᵀ + b on addresses of contiguous arrays, unchecked. bias 0: none.\n"
@@ -303,21 +306,22 @@ void bind_fused(nb::module_& m) {
 void bind_linears(nb::module_& m) {
   bind_linear(m);
   bind_fused(m);
-  m.def("kernels",
-        [] {
-          nb::list out;
-          for (const KernelInfo& row : kernel_infos()) {
-            nb::dict entry;
-            entry["name"] = row.name;
-            entry["operation"] = row.operation;
-            entry["isa"] = row.isa;
-            entry["runs_here"] = row.runs_here;
-            entry["reason"] = row.reason;
-            out.append(entry);
-          }
-          return out;
-        },
-        "Every kernel of this build, and whether it runs on this machine.");
+  m.def(
+      "kernels",
+      [] {
+        nb::list out;
+        for (const KernelInfo& row : kernel_infos()) {
+          nb::dict entry;
+          entry["name"] = row.name;
+          entry["operation"] = row.operation;
+          entry["isa"] = row.isa;
+          entry["runs_here"] = row.runs_here;
+          entry["reason"] = row.reason;
+          out.append(entry);
+        }
+        return out;
+      },
+      "Every kernel of this build, and whether it runs on this machine.");
 }
 
 }  // namespace torchao_cpp::python

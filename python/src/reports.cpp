@@ -228,18 +228,20 @@ void bind_reports(nb::module_& m) {
         nb::arg("quantization").none() = nb::none(),
         nb::arg("selection_mode") = SelectionMode::kPackedModules,
         "For each linear of a model: its config, the rule, the kernel, and why.");
-  m.def("quantize_model", &quantize_folder, nb::arg("source"), nb::arg("destination"),
-        nb::arg("quantization"), nb::arg("progress").none() = nb::none(),
-        "Writes a torchao checkpoint of a model into a new folder, as torchao and transformers load\n"
-        "it. `quantization`: a shorthand, JSON, a file, a dict, a config or a TorchAOConfig.\n"
-        "`progress(stage, done_bytes, total_bytes)`. Nothing is left behind on an error.");
+  m.def(
+      "quantize_model", &quantize_folder, nb::arg("source"), nb::arg("destination"),
+      nb::arg("quantization"), nb::arg("progress").none() = nb::none(),
+      "Writes a torchao checkpoint of a model into a new folder, as torchao and transformers load\n"
+      "it. `quantization`: a shorthand, JSON, a file, a dict, a config or a TorchAOConfig.\n"
+      "`progress(stage, done_bytes, total_bytes)`. Nothing is left behind on an error.");
   m.def("dequantize_model", &dequantize_folder, nb::arg("source"), nb::arg("destination"),
         nb::arg("dtype").none() = nb::none(), nb::arg("progress").none() = nb::none(),
         "The reverse of quantize_model.");
-  m.def("convert_model", &convert_folder, nb::arg("source"), nb::arg("destination"),
-        nb::arg("progress").none() = nb::none(),
-        "Rewrites a torchao checkpoint of any version, .bin files too, in today's form. Values stay\n"
-        "as they are, bit for bit.");
+  m.def(
+      "convert_model", &convert_folder, nb::arg("source"), nb::arg("destination"),
+      nb::arg("progress").none() = nb::none(),
+      "Rewrites a torchao checkpoint of any version, .bin files too, in today's form. Values stay\n"
+      "as they are, bit for bit.");
   m.def("diff_checkpoints", &diff_folders, nb::arg("a"), nb::arg("b"),
         nb::arg("progress").none() = nb::none(),
         "How far two checkpoints are apart, weight by weight.");

@@ -80,45 +80,49 @@ Weight make_weight(WeightTensorPtr weight) {
 void bind_weights(nb::module_& m) {
   nb::class_<Weight>(m, "WeightTensor",
                      "A quantized weight [N, K], as a torchao tensor subclass holds it. Immutable.")
-      .def_prop_ro("class_name", [](const Weight& w) { return std::string(w.weight->class_name()); },
-                   "torchao's class, e.g. 'Int8Tensor'.")
+      .def_prop_ro(
+          "class_name", [](const Weight& w) { return std::string(w.weight->class_name()); },
+          "torchao's class, e.g. 'Int8Tensor'.")
       .def_prop_ro("shape", [](const Weight& w) { return nb::tuple(nb::cast(w.weight->shape())); })
-      .def_prop_ro("dtype",
-                   [](const Weight& w) { return std::string(dtype_name(w.weight->dtype())); },
-                   "Of the weight before quantization.")
-      .def_prop_ro("nbytes", [](const Weight& w) { return w.weight->nbytes(); },
-                   "Bytes of all parts.")
-      .def_prop_ro("attributes",
-                   [](const Weight& w) { return json_value(w.weight->to_parts().attributes); },
-                   "The attributes as torchao's safetensors metadata hold them.")
-      .def_prop_ro("parts", &parts_of, "Name -> Tensor ('qdata', 'scale', ..), as a checkpoint "
-                                       "stores them.")
+      .def_prop_ro(
+          "dtype", [](const Weight& w) { return std::string(dtype_name(w.weight->dtype())); },
+          "Of the weight before quantization.")
+      .def_prop_ro(
+          "nbytes", [](const Weight& w) { return w.weight->nbytes(); }, "Bytes of all parts.")
+      .def_prop_ro(
+          "attributes", [](const Weight& w) { return json_value(w.weight->to_parts().attributes); },
+          "The attributes as torchao's safetensors metadata hold them.")
+      .def_prop_ro("parts", &parts_of,
+                   "Name -> Tensor ('qdata', 'scale', ..), as a checkpoint "
+                   "stores them.")
       .def("dequantize", &dequantize, nb::arg("output_dtype").none() = nb::none(),
            "The weight [N, K], bit for bit as torchao dequantizes it.")
-      .def("slice",
-           [](const Weight& w, int dim, std::int64_t start, std::int64_t end) {
-             return make_weight(w.weight->slice(dim, start, end));
-           },
-           nb::arg("dim"), nb::arg("start"), nb::arg("end"),
-           "Rows (dim 0) or columns (dim 1) start:end. Raises ShapeError where the slice is not\n"
-           "exactly representable.")
-      .def("describe", [](const Weight& w) { return w.weight->describe(); }, "One line.")
+      .def(
+          "slice",
+          [](const Weight& w, int dim, std::int64_t start, std::int64_t end) {
+            return make_weight(w.weight->slice(dim, start, end));
+          },
+          nb::arg("dim"), nb::arg("start"), nb::arg("end"),
+          "Rows (dim 0) or columns (dim 1) start:end. Raises ShapeError where the slice is not\n"
+          "exactly representable.")
+      .def(
+          "describe", [](const Weight& w) { return w.weight->describe(); }, "One line.")
       .def_static("from_parts", &from_parts, nb::arg("class_name"), nb::arg("attributes"),
                   nb::arg("parts"), nb::arg("fqn") = "weight",
                   "From what a checkpoint stores; keeps the arrays without copying. Raises\n"
                   "CheckpointError, naming `fqn`.")
-      .def_static("from_torchao",
-                  [](nb::handle tensor, nb::handle fqn) {
-                    return nb::module_::import_("torchao_cpp._torchao").attr("from_torchao")(tensor,
-                                                                                           fqn);
-                  },
-                  nb::arg("tensor"), nb::arg("fqn") = "weight",
-                  "From a tensor subclass of an installed torchao, without copying.")
+      .def_static(
+          "from_torchao",
+          [](nb::handle tensor, nb::handle fqn) {
+            return nb::module_::import_("torchao_cpp._torchao").attr("from_torchao")(tensor, fqn);
+          },
+          nb::arg("tensor"), nb::arg("fqn") = "weight",
+          "From a tensor subclass of an installed torchao, without copying.")
       .def_static("concat_rows", &concat_rows_of, nb::arg("weights"),
                   "Weights stacked along dim 0 as one, or None where that would change a value.")
       .def("__repr__", [](const Weight& w) {
-        return std::string(w.weight->class_name()) + "(shape=" + shape_to_string(w.weight->shape()) +
-               ", " + w.weight->describe() + ")";
+        return std::string(w.weight->class_name()) +
+               "(shape=" + shape_to_string(w.weight->shape()) + ", " + w.weight->describe() + ")";
       });
 
   nb::class_<Outcome>(m, "QuantizeOutcome", "What quantize_tensor found.")
@@ -134,22 +138,23 @@ void bind_weights(nb::module_& m) {
         "As quantize, but a weight that torchao leaves alone gives the reason.");
   m.def("dequantize", &dequantize, nb::arg("weight"), nb::arg("output_dtype").none() = nb::none(),
         "weight.dequantize(output_dtype).");
-  m.def("weight_classes",
-        [] {
-          nb::list out;
-          for (const WeightClassInfo& row : weight_class_infos()) {
-            nb::dict entry;
-            entry["name"] = row.name;
-            entry["family"] = row.family;
-            entry["configs"] = row.configs;
-            entry["operations"] = row.operations;
-            entry["safetensors_versions"] = row.safetensors_versions;
-            entry["not_run"] = row.not_run;
-            out.append(entry);
-          }
-          return out;
-        },
-        "Every class of quantized weights that this build knows.");
+  m.def(
+      "weight_classes",
+      [] {
+        nb::list out;
+        for (const WeightClassInfo& row : weight_class_infos()) {
+          nb::dict entry;
+          entry["name"] = row.name;
+          entry["family"] = row.family;
+          entry["configs"] = row.configs;
+          entry["operations"] = row.operations;
+          entry["safetensors_versions"] = row.safetensors_versions;
+          entry["not_run"] = row.not_run;
+          out.append(entry);
+        }
+        return out;
+      },
+      "Every class of quantized weights that this build knows.");
 }
 
 }  // namespace torchao_cpp::python

@@ -46,8 +46,8 @@ void pause() noexcept {
 #endif
 }
 
-// Waits until `value` is no longer `old`: awake for as long as the next linear of a model is usually
-// away, then asleep, so that threads without work leave the cores to others.
+// Waits until `value` is no longer `old`: awake for as long as the next linear of a model is
+// usually away, then asleep, so that threads without work leave the cores to others.
 template <typename T>
 void wait_while(const std::atomic<T>& value, T old) noexcept {
   constexpr auto kAwake = std::chrono::microseconds(100);
@@ -61,8 +61,8 @@ void wait_while(const std::atomic<T>& value, T old) noexcept {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
-/// Threads that live as long as the process. A job is cut into chunks that threads claim one by one,
-/// so that a thread which the system has put aside holds up no chunk that it has not begun.
+/// Threads that live as long as the process. A job is cut into chunks that threads claim one by
+/// one, so that a thread which the system has put aside holds up no chunk that it has not begun.
 class ThreadPool {
  public:
   /// False when a job is under way; nothing has run then.
