@@ -31,6 +31,7 @@ ALLOWED = {
 PUBLIC_HEADERS = {
     "error.h": ["base"],
     "export.h": ["base"],
+    "threads.h": ["base"],
     "dtype.h": ["core"],
     "device.h": ["core"],
     "tensor.h": ["core"],
@@ -156,7 +157,7 @@ class Checker:
                         self.problem(path, f"only {' and '.join(users)} may include {prefix}", number)
 
     def check_apps(self):
-        for path in self.files("apps"):
+        for path in self.files("apps", "python"):
             if path.name.endswith("_test.cpp"):
                 continue
             for number, _, included in includes(path):
@@ -164,10 +165,10 @@ class Checker:
                     if not self.layers_of(included):
                         self.problem(path, f'"{included}" is no public header', number)
                 elif self.layers_of(included):
-                    self.problem(path, f'apps include public headers only, not "{included}"', number)
+                    self.problem(path, f'apps and python include public headers only, not "{included}"', number)
 
     def check_registered(self):
-        for path in self.files("src", "tests", "apps", "bench", suffixes={".cpp", ".cu"}):
+        for path in self.files("src", "tests", "apps", "bench", "python", suffixes={".cpp", ".cu"}):
             if "data" in path.relative_to(self.root).parts or "install" in path.relative_to(self.root).parts:
                 continue
             kind = "test" if path.name.endswith("_test.cpp") else "source"
@@ -193,7 +194,7 @@ class Checker:
         seen = set()
         cmake = [p for p in self.root.rglob("CMakeLists.txt") if not self.is_built(p)]
         cmake += self.files("cmake", "src", suffixes={".cmake"})
-        for path in [*self.files("include", "src", "apps", "tests", "bench"), *sorted(cmake)]:
+        for path in [*self.files("include", "src", "apps", "tests", "bench", "python"), *sorted(cmake)]:
             if "data" in path.relative_to(self.root).parts:
                 continue
             name = path.relative_to(self.root).as_posix()
@@ -221,7 +222,7 @@ class Checker:
         return first.startswith("build") or first.startswith(".")
 
     def check_licence_lines(self):
-        paths = list(self.files("include", "src", "apps", "tests", "bench", "cmake", "scripts",
+        paths = list(self.files("include", "src", "apps", "tests", "bench", "cmake", "scripts", "python",
                                 suffixes=SOURCE_SUFFIXES | {".cmake", ".py", ".sh"}))
         paths += [p for p in self.root.rglob("CMakeLists.txt") if not self.is_built(p)]
         for path in paths:
@@ -250,7 +251,7 @@ def table():
     rows = ["| folder | may include (besides itself and the standard library) |", "|---|---|"]
     for folder, below in ALLOWED.items():
         rows.append(f"| `{folder}` | {', '.join(below) or 'nothing of ours'} |")
-    rows.append("| `apps` | public headers only |")
+    rows.append("| `apps`, `python` | public headers only |")
     return "\n".join(rows)
 
 

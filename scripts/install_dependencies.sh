@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# usage: install_dependencies.sh [--clang] [--aarch64] [--ccache]
+# usage: install_dependencies.sh [--clang] [--aarch64] [--ccache] [--python]
 # Installs what building torchao.cpp needs from Debian's packages; installs only what is missing. --clang: also clang,
 # for the sanitizers and libFuzzer. --aarch64: also a cross compiler and QEMU, and unpacks the libraries for arm64 into
-# build-aarch64/sysroot, without adding the architecture to this system. --ccache: also the compiler cache.
+# build-aarch64/sysroot, without adding the architecture to this system. --ccache: also the compiler cache. --python: also
+# headers and venv of Debian's Python.
 # Runs as root or through sudo. Does nothing, quickly, when everything is there.
 set -euo pipefail
 
@@ -28,9 +29,10 @@ aarch64=no
 for argument in "$@"; do
   case $argument in
     --aarch64) aarch64=yes; packages+=(g++-aarch64-linux-gnu qemu-user) ;;
+    --python) packages+=(python3-dev python3-venv) ;;
     --clang) packages+=(clang libclang-rt-dev libomp-dev) ;;  # the compiler, libFuzzer and sanitizers, OpenMP
     --ccache) packages+=(ccache) ;;
-    *) printf '%s\n' "usage: install_dependencies.sh [--clang] [--aarch64] [--ccache]" >&2; exit 2 ;;
+    *) printf '%s\n' "usage: install_dependencies.sh [--clang] [--aarch64] [--ccache] [--python]" >&2; exit 2 ;;
   esac
 done
 

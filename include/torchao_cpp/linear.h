@@ -60,6 +60,10 @@ struct LinearContext {
   Stream stream;
 };
 
+/// Memory for arguments of apply: of the CPU (64-byte aligned) or a GPU, indeterminate, freed with the last copy of the
+/// pointer. Throws DeviceError, with the bytes asked for and those free, UnsupportedError in a build without CUDA.
+TORCHAO_CPP_EXPORT std::shared_ptr<std::byte> allocate_on_device(Device device, std::int64_t bytes);
+
 /// One row of `torchao explain`.
 struct LinearReport {
   std::string prefix;

@@ -12,11 +12,13 @@
 #include <thread>
 
 #include "torchao_cpp/error.h"
+#include "torchao_cpp/threads.h"
 
 namespace torchao_cpp {
 namespace {
 
 std::atomic<int> g_num_threads{0};
+std::atomic<ParallelRunner> g_runner{nullptr};
 
 int from_environment(const char* name) noexcept {
   const char* text = std::getenv(name);
@@ -44,8 +46,8 @@ void pause() noexcept {
 #endif
 }
 
-// Waits until `value` is no longer `old`: awake for as long as the next linear of a model is usually
-// away, then asleep, so that threads without work leave the cores to others.
+// Waits until `value` is no longer `old`: awake for as long as the next linear of a model is
+// usually away, then asleep, so that threads without work leave the cores to others.
 template <typename T>
 void wait_while(const std::atomic<T>& value, T old) noexcept {
   constexpr auto kAwake = std::chrono::microseconds(100);
@@ -59,8 +61,8 @@ void wait_while(const std::atomic<T>& value, T old) noexcept {
   while (value.load(std::memory_order_acquire) == old) value.wait(old, std::memory_order_acquire);
 }
 
-/// Threads that live as long as the process. A job is cut into chunks that threads claim one by one,
-/// so that a thread which the system has put aside holds up no chunk that it has not begun.
+/// Threads that live as long as the process. A job is cut into chunks that threads claim one by
+/// one, so that a thread which the system has put aside holds up no chunk that it has not begun.
 class ThreadPool {
  public:
   /// False when a job is under way; nothing has run then.
@@ -136,6 +138,10 @@ class ThreadPool {
 
 void detail::run_chunks(std::int64_t chunks, void (*run)(const void*, std::int64_t),
                         const void* context) noexcept {
+  if (const ParallelRunner runner = g_runner.load(std::memory_order_acquire)) {
+    runner(chunks, run, context);
+    return;
+  }
   // Never destroyed: its threads may outlive static objects.
   static ThreadPool* const pool = new ThreadPool;
   thread_local bool is_inside = false;  // A caller's own job holds the mutex: it must not try it.
@@ -146,6 +152,10 @@ void detail::run_chunks(std::int64_t chunks, void (*run)(const void*, std::int64
     if (done) return;
   }
   for (std::int64_t c = 0; c < chunks; ++c) run(context, c);
+}
+
+void set_parallel_runner(ParallelRunner runner) noexcept {
+  g_runner.store(runner, std::memory_order_release);
 }
 
 int num_threads() noexcept {

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "torchao_cpp/error.h"
+#include "torchao_cpp/threads.h"
 
 namespace torchao_cpp {
 namespace {
@@ -92,6 +93,32 @@ TEST_F(ParallelTest, FromSeveralThreadsAtOnce) {
   }
   for (std::thread& caller : callers) caller.join();
   for (const std::int64_t sum : sums) EXPECT_EQ(sum, 500 * 1225);
+}
+
+std::atomic<int> g_jobs_of_host{0};
+
+void run_backwards(std::int64_t chunks, void (*run)(const void*, std::int64_t),
+                   const void* context) {
+  ++g_jobs_of_host;
+  while (chunks > 0) run(context, --chunks);
+}
+
+TEST_F(ParallelTest, RunsOnTheHostsThreads) {
+  set_num_threads(2);
+  const auto sum_of_1000 = [] {
+    std::atomic<std::int64_t> sum{0};
+    parallel_for(1000, 1, [&](std::int64_t begin, std::int64_t end) {
+      for (std::int64_t i = begin; i < end; ++i) sum += i;
+    });
+    return sum.load();
+  };
+  g_jobs_of_host = 0;
+  set_parallel_runner(&run_backwards);
+  EXPECT_EQ(sum_of_1000(), 499500);
+  EXPECT_EQ(g_jobs_of_host, 1);
+  set_parallel_runner(nullptr);
+  EXPECT_EQ(sum_of_1000(), 499500);
+  EXPECT_EQ(g_jobs_of_host, 1);
 }
 
 TEST_F(ParallelTest, RefusesZeroThreads) { EXPECT_THROW(set_num_threads(0), Error); }

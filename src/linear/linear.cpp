@@ -11,6 +11,17 @@
 
 namespace torchao_cpp {
 
+std::shared_ptr<std::byte> allocate_on_device(Device device, std::int64_t bytes) {
+  if (device.type == DeviceType::kCUDA) {
+    auto buffer = std::make_shared<DeviceBuffer>(bytes, device.index);
+    std::byte* const data = buffer->data();
+    return {std::move(buffer), data};
+  }
+  auto tensor = std::make_shared<Tensor>(Tensor::empty(DType::kUInt8, {bytes}));
+  std::byte* const data = tensor->mutable_bytes();
+  return {std::move(tensor), data};
+}
+
 struct Linear::Impl {
   DType activation_dtype = DType::kBFloat16;
   std::int64_t output_size = 0;
