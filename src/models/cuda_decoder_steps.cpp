@@ -34,8 +34,7 @@ class TokenTables {
         tiles_at_(max_batch_ * size_of<CacheView>() + spec.max_rows * size_of<TokenRow>()),
         picked_at_(tiles_at_ + spec.max_rows * size_of<AttentionTile>()),
         counters_at_(picked_at_ + max_batch_ * size_of<std::int32_t>()),
-        device_(counters_at_ + spec.max_rows * heads * size_of<std::uint32_t>(),
-                spec.device.index),
+        device_(counters_at_ + spec.max_rows * heads * size_of<std::uint32_t>(), spec.device.index),
         staging_{PinnedBuffer(counters_at_, spec.device.index),
                  PinnedBuffer(counters_at_, spec.device.index)} {}
 
@@ -143,8 +142,7 @@ class CudaDecoderSteps final : public DecoderSteps {
     std::int64_t longest = 0;
     for (const SequenceTokens& tokens : sequences) {
       add(tokens, tile_tokens);
-      longest = std::max(longest,
-                         tokens.position + static_cast<std::int64_t>(tokens.ids.size()));
+      longest = std::max(longest, tokens.position + static_cast<std::int64_t>(tokens.ids.size()));
     }
     splits_ = choose_splits(longest);
     tables_.send(stream_);
@@ -176,10 +174,10 @@ class CudaDecoderSteps final : public DecoderSteps {
 
   void add_and_norm(const Tensor& weight, void* hidden, const void* delta,
                     void* out) noexcept override {
-    launch_add_and_norm(dtype_,
-                        {weight.bytes(), config_.rms_norm_eps, tables_.rows, weight.numel(), hidden,
-                         delta, out},
-                        stream_.handle());
+    launch_add_and_norm(
+        dtype_,
+        {weight.bytes(), config_.rms_norm_eps, tables_.rows, weight.numel(), hidden, delta, out},
+        stream_.handle());
   }
 
   void transform_qkv(const HeadTransform& transform, const QkvRows& qkv,

@@ -254,8 +254,8 @@ void launch_add_and_norm(DType dtype, const NormArgs& args, void* stream) noexce
   const auto on = static_cast<cudaStream_t>(stream);
   const bool wide = is_wide(args.columns, {args.weight, args.hidden, args.delta, args.out}, {});
   const std::int64_t units = (args.columns + (wide ? 7 : 0)) / (wide ? 8 : 1);
-  const auto threads = static_cast<unsigned>(
-      min((units + 31) / 32 * 32, static_cast<std::int64_t>(kMostThreads)));
+  const auto threads =
+      static_cast<unsigned>(min((units + 31) / 32 * 32, static_cast<std::int64_t>(kMostThreads)));
   const auto rows = static_cast<unsigned>(args.rows);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
@@ -271,8 +271,8 @@ void launch_transform_qkv(DType dtype, const QkvArgs& args, void* stream) noexce
   const dim3 grid(static_cast<unsigned>(args.rows),
                   static_cast<unsigned>((heads + kHeadsPerBlock - 1) / kHeadsPerBlock));
   with_operand_type(dtype, [&]<typename T>(T) {
-    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0,
-                 static_cast<cudaStream_t>(stream), args);
+    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream),
+                 args);
   });
 }
 
@@ -293,9 +293,9 @@ void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std:
 
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
                         std::int64_t row_bytes, void* out, void* stream) noexcept {
-  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0,
-               static_cast<cudaStream_t>(stream), static_cast<const std::uint16_t*>(from), picked,
-               row_bytes / 2, static_cast<std::uint16_t*>(out));
+  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0, static_cast<cudaStream_t>(stream),
+               static_cast<const std::uint16_t*>(from), picked, row_bytes / 2,
+               static_cast<std::uint16_t*>(out));
 }
 
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
