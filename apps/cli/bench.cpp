@@ -78,10 +78,9 @@ Json machine_as_json(const BenchMachine& machine) {
 }
 
 void print_machine(const BenchMachine& machine) {
-  const std::string what = machine.gpu.empty() ? fmt::format("{}, {} threads",
-                                                             printable(machine.cpu),
-                                                             machine.threads)
-                                               : printable(machine.gpu);
+  const std::string what =
+      machine.gpu.empty() ? fmt::format("{}, {} threads", printable(machine.cpu), machine.threads)
+                          : printable(machine.gpu);
   std::string text = fmt::format("{}: reads {:.1f} GB/s", what, machine.read_bandwidth / 1e9);
   for (const PeakRate& peak : machine.peaks)
     text += fmt::format(", {} {:.0f} GOP/s", peak.name, peak.operations_per_second / 1e9);

@@ -60,8 +60,11 @@ double measure_read_bandwidth() {
 
 BenchMachine measure_machine(Device device) {
   if (device.type == DeviceType::kCUDA) {
-    return {cuda_device_name(device.index), cpu_name(), num_threads(),
-            cuda_read_bandwidth(device.index), {}};
+    return {cuda_device_name(device.index),
+            cpu_name(),
+            num_threads(),
+            cuda_read_bandwidth(device.index),
+            {}};
   }
   return {"", cpu_name(), num_threads(), measure_read_bandwidth(), measure_peaks()};
 }

@@ -91,7 +91,7 @@ class BatchGeneration {
   std::size_t decoding_ = 0;       ///< How many of them are past their prefill.
   std::vector<SequenceTokens> tokens_;
   std::vector<float> logits_;
-  std::vector<BestLogit> best_;  ///< In place of logits_ where the largest is all that counts.
+  std::vector<BestLogit> best_;    ///< In place of logits_ where the largest is all that counts.
   PhaseProfile* phase_ = nullptr;  ///< Of the step at hand.
 };
 

@@ -34,8 +34,7 @@ class TokenTables {
         tiles_at_(max_batch_ * size_of<CacheView>() + spec.max_rows * size_of<TokenRow>()),
         picked_at_(tiles_at_ + spec.max_rows * size_of<AttentionTile>()),
         counters_at_(picked_at_ + max_batch_ * size_of<std::int32_t>()),
-        device_(counters_at_ + spec.max_rows * heads * size_of<std::uint32_t>(),
-                spec.device.index),
+        device_(counters_at_ + spec.max_rows * heads * size_of<std::uint32_t>(), spec.device.index),
         staging_{PinnedBuffer(counters_at_, spec.device.index),
                  PinnedBuffer(counters_at_, spec.device.index)} {}
 
@@ -145,8 +144,7 @@ class CudaDecoderSteps final : public DecoderSteps {
     std::int64_t longest = 0;
     for (const SequenceTokens& tokens : sequences) {
       add(tokens, tile_tokens);
-      longest = std::max(longest,
-                         tokens.position + static_cast<std::int64_t>(tokens.ids.size()));
+      longest = std::max(longest, tokens.position + static_cast<std::int64_t>(tokens.ids.size()));
     }
     splits_ = choose_splits(longest);
     tables_.send(stream_);

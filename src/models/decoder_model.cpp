@@ -88,8 +88,7 @@ DecoderModel::DecoderModel(const ModelFolder& folder, const ModelOptions& option
   max_batch_ = options.max_batch;
   max_model_len_ = resolve_max_model_len(config_, options.max_model_len);
   device_ = options.device;
-  const std::int64_t chunk =
-      device_.type == DeviceType::kCUDA ? kGpuChunkTokens : kChunkTokens;
+  const std::int64_t chunk = device_.type == DeviceType::kCUDA ? kGpuChunkTokens : kChunkTokens;
   max_chunk_ = std::max(std::min(chunk, max_model_len_ * max_batch_), max_batch_);
   const ModelQuantization quantization = resolve_quantization(
       folder, options.quantization ? &*options.quantization : nullptr, options.selection_mode);
@@ -235,8 +234,7 @@ void DecoderModel::count_weights() {
 
 // After the weights: their shapes have borne out the sizes that config.json claims.
 void DecoderModel::allocate_workspace() {
-  steps_ = make_decoder_steps(
-      {config_, dtype_, device_, max_chunk_, max_model_len_, max_batch_});
+  steps_ = make_decoder_steps({config_, dtype_, device_, max_chunk_, max_model_len_, max_batch_});
   const std::int64_t q_size = config_.num_heads * config_.head_dim;
   const std::int64_t qkv_size = q_size + 2 * config_.num_kv_heads * config_.head_dim;
   const auto make = [&](std::int64_t rows, std::int64_t columns) {

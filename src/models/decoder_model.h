@@ -44,8 +44,8 @@ class DecoderModel {
     return 2 * config_.num_layers * config_.num_kv_heads * config_.head_dim *
            dtype_size_bytes(dtype_);
   }
-  /// Where forward and the logits add up their time, or null: nowhere, at no cost. A GPU, which does
-  /// the parts of a step while the host goes on, notes none of them.
+  /// Where forward and the logits add up their time, or null: nowhere, at no cost. A GPU, which
+  /// does the parts of a step while the host goes on, notes none of them.
   void set_profile(PhaseProfile* profile) noexcept {
     profile_ = steps_->is_asynchronous() ? nullptr : profile;
   }
@@ -126,11 +126,11 @@ class DecoderModel {
   std::int64_t rows_ = 0;  ///< Of the last forward.
 
   // Workspace for max_chunk_ tokens.
-  Tensor hidden_;   ///< [tokens, hidden_size]: the residual stream.
-  Tensor normed_;   ///< [tokens, hidden_size]; between layers what is to be added to hidden_.
+  Tensor hidden_;     ///< [tokens, hidden_size]: the residual stream.
+  Tensor normed_;     ///< [tokens, hidden_size]; between layers what is to be added to hidden_.
   Tensor projected_;  ///< [tokens, embedding_dim], where that is not hidden_size.
-  Tensor wide_;     ///< Results of the packed linears.
-  Tensor inner_;    ///< Attention output, or the product of gate and up.
+  Tensor wide_;       ///< Results of the packed linears.
+  Tensor inner_;      ///< Attention output, or the product of gate and up.
   Tensor head_out_;
   Tensor linear_workspace_;
 };

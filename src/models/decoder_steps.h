@@ -38,8 +38,8 @@ struct DecoderStepsSpec {
 };
 
 /// Everything that a decoder computes but its linears, on one device. start() takes the tokens that
-/// the other steps then work on. Activations are the device's memory, in the model's dtype. On a GPU
-/// steps queue their work on stream() and return; what reads values back waits for it.
+/// the other steps then work on. Activations are the device's memory, in the model's dtype. On a
+/// GPU steps queue their work on stream() and return; what reads values back waits for it.
 class DecoderSteps {
  public:
   virtual ~DecoderSteps() = default;
@@ -76,8 +76,8 @@ class DecoderSteps {
   /// The rows [count, embedding_dim] of the last token of each of the first `count` sequences;
   /// those of `rows` may be lost.
   virtual const void* last_rows(void* rows, std::int64_t count) noexcept = 0;
-  /// Values of the dtype as float32 in host memory. Throws DeviceError for an error of anything that
-  /// was queued before.
+  /// Values of the dtype as float32 in host memory. Throws DeviceError for an error of anything
+  /// that was queued before.
   virtual void read_floats(const void* values, std::int64_t count, float* out) = 0;
   /// Of `rows` rows of vocab_size logits each. Throws as read_floats does.
   virtual void read_best(const void* logits, std::int64_t rows, BestLogit* out) = 0;

@@ -104,8 +104,8 @@ bool has_fewer_roundings(const Linear& linear) {
   });
 }
 
-// For a kernel that leaves out the roundings of operands: two steps of the output's dtype, relative to
-// sum |x||w| (each operand is rounded twice by half a step at most).
+// For a kernel that leaves out the roundings of operands: two steps of the output's dtype, relative
+// to sum |x||w| (each operand is rounded twice by half a step at most).
 Json without_roundings(Json rule, DType dtype) {
   if (rule.at("kind") != "dot" || dtype == DType::kFloat32) return rule;
   const double step = dtype == DType::kBFloat16 ? 0x1p-7 : 0x1p-10;
@@ -148,7 +148,7 @@ void run_linears(const GoldenEntry& entry, Report& report) {
     });
     if (!reference) continue;
     report.check(fmt::format("{}/linear {} with all roundings", entry.name, output),
-             [&] { return check_linear(entry, *reference, output); });
+                 [&] { return check_linear(entry, *reference, output); });
   }
 }
 
@@ -205,7 +205,7 @@ void run_golden(const std::filesystem::path& folder, Report& report) {
   if (!manifest.contains("refusals")) return;
   for (const Json& refusal : manifest["refusals"]) {
     report.check("refusals/" + refusal.at("name").get<std::string>(),
-             [&] { return check_refusal(refusal); });
+                 [&] { return check_refusal(refusal); });
   }
 }
 

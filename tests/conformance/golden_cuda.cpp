@@ -73,8 +73,8 @@ class Cases {
       report_.fail(name, fmt::format("threw: {}", e.what()));
       return;
     }
-    const bool has_recipe = entry.manifest.at("config").is_object() ||
-                            item.at("family") == "int4_tile";
+    const bool has_recipe =
+        entry.manifest.at("config").is_object() || item.at("family") == "int4_tile";
     if (is_hqq(item)) {
       report_.skip(name + "/quantize", "HQQ's sums, and so its codes, are not those of the CPU");
     } else if (has_recipe) {

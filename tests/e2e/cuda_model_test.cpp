@@ -86,9 +86,9 @@ TEST_F(CudaModel, GreedyIdsAreThoseOfTransformers) {
     SamplingParams params;
     params.max_new_tokens = static_cast<std::int64_t>(want.size());
     params.ignore_eos = true;
-    EXPECT_EQ(llm.generate(prompt.at("input_ids").get<std::vector<std::int32_t>>(), params)
-                  .output_ids,
-              want)
+    EXPECT_EQ(
+        llm.generate(prompt.at("input_ids").get<std::vector<std::int32_t>>(), params).output_ids,
+        want)
         << name;
   }
 }
@@ -166,8 +166,8 @@ TEST_F(CudaModel, PiecewiseDecodeGivesTheIdsOfTheWholePrompt) {
     const Tensor logits = llm.logits(all);
     int differing = 0;
     for (std::size_t i = 0; i < out.size(); ++i) {
-      const float* row = logits.data<float>() +
-                         static_cast<std::int64_t>(ids.size() + i - 1) * llm.vocab_size();
+      const float* row =
+          logits.data<float>() + static_cast<std::int64_t>(ids.size() + i - 1) * llm.vocab_size();
       const auto chosen = static_cast<std::size_t>(out[i]);
       differing += row[chosen] < *std::max_element(row, row + llm.vocab_size()) ? 1 : 0;
     }
@@ -219,7 +219,8 @@ TEST_F(CudaModel, TooLittleMemoryIsSaidAndTheProcessGoesOn) {
   EXPECT_THAT(message, testing::HasSubstr("out of memory"));
   EXPECT_THAT(message, testing::HasSubstr("bytes are needed"));
   held.clear();
-  EXPECT_EQ(LLM(demo_model(), options).generate(std::vector<std::int32_t>{427, 1711}, {})
+  EXPECT_EQ(LLM(demo_model(), options)
+                .generate(std::vector<std::int32_t>{427, 1711}, {})
                 .output_ids.empty(),
             false);
 }

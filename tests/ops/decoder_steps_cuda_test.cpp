@@ -69,13 +69,11 @@ class CudaAttention : public testing::TestWithParam<AttentionCase> {
     const DeviceBuffer values(values_.bytes(), values_.nbytes(), 0);
     Tensor out = random_tensor(c.dtype, q_.numel(), 9);
     const DeviceBuffer result(out.bytes(), out.nbytes(), 0);
-    const std::int64_t each =
-        keys_.nbytes() / static_cast<std::int64_t>(c.sequences.size());
+    const std::int64_t each = keys_.nbytes() / static_cast<std::int64_t>(c.sequences.size());
     std::vector<CacheView> caches;
     std::vector<AttentionTile> tiles;
-    const std::int64_t most = kernel == AttentionKernel::kPrefill
-                                  ? kPrefillRows / (c.heads / c.kv_heads)
-                                  : 1;
+    const std::int64_t most =
+        kernel == AttentionKernel::kPrefill ? kPrefillRows / (c.heads / c.kv_heads) : 1;
     std::int32_t row = 0;
     for (const Sequence& s : c.sequences) {
       const auto index = static_cast<std::int32_t>(caches.size());
@@ -94,8 +92,7 @@ class CudaAttention : public testing::TestWithParam<AttentionCase> {
     const DeviceBuffer tile_table(tiles.data(), bytes_of(tiles), 0);
     const std::vector<std::uint32_t> zeros(tiles.size() * static_cast<std::size_t>(c.kv_heads));
     const DeviceBuffer counters(zeros.data(), bytes_of(zeros), 0);
-    const std::int64_t blocks =
-        static_cast<std::int64_t>(tiles.size()) * c.kv_heads * c.splits;
+    const std::int64_t blocks = static_cast<std::int64_t>(tiles.size()) * c.kv_heads * c.splits;
     const DeviceBuffer partial(attention_partial_floats(blocks, c.dim) * 4, 0);
     AttentionArgs args;
     args.q = q.data();

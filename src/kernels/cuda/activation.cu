@@ -376,8 +376,8 @@ __global__ void __launch_bounds__(kThreads)
   const Int8Scale int8 = kIsInt8 ? choose_int8_scale(plan, ends) : Int8Scale{};
   const float scale = kIsInt8 ? int8.scale : choose_float8_scale(plan, abs_max(ends));
   const float reciprocal = 1.0f / scale;
-  auto* out = reinterpret_cast<uint2*>(static_cast<std::uint8_t*>(buffers.operand) +
-                                       m * plan.stride());
+  auto* out =
+      reinterpret_cast<uint2*>(static_cast<std::uint8_t*>(buffers.operand) + m * plan.stride());
 #pragma unroll 4
   for (int unit = threadIdx.x; unit < units; unit += kThreads) {
     float v[8];
@@ -392,8 +392,8 @@ __global__ void __launch_bounds__(kThreads)
       } else {
         const __nv_fp8_interpretation_t format =
             plan.element_dtype == DType::kFloat8E5M2 ? __NV_E5M2 : __NV_E4M3;
-        codes[i] = __nv_cvt_float_to_fp8(clamped(plan.element, v[i] / scale), __NV_SATFINITE,
-                                         format);
+        codes[i] =
+            __nv_cvt_float_to_fp8(clamped(plan.element, v[i] / scale), __NV_SATFINITE, format);
       }
     }
     out[unit] = words;
@@ -424,8 +424,8 @@ void launch_activation(const ActivationPlan& plan, const void* x, std::int64_t m
                         : plan.x_dtype == ValueRounding::kFloat16 ? DType::kFloat16
                                                                   : DType::kFloat32;
     with_operand_type(dtype, [&]<typename T>(T) {
-      const auto kernel = plan.form == OperandForm::kInt8 ? quantize_rows8<T, true>
-                                                          : quantize_rows8<T, false>;
+      const auto kernel =
+          plan.form == OperandForm::kInt8 ? quantize_rows8<T, true> : quantize_rows8<T, false>;
       kernel<<<blocks, kThreads, 0, on>>>(plan, static_cast<const T*>(x), buffers);
     });
     return;

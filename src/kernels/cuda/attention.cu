@@ -23,7 +23,8 @@ __global__ void __launch_bounds__(32 * kWarps) attention_any_size(AttentionArgs 
                           head / (args.num_heads / args.num_kv_heads) * cache.head_stride;
   const T* keys = reinterpret_cast<const T*>(cache.keys) + at;
   const T* values = reinterpret_cast<const T*>(cache.values) + at;
-  const std::int64_t row = (static_cast<std::int64_t>(tile.first_row) * args.num_heads + head) * dim;
+  const std::int64_t row =
+      (static_cast<std::int64_t>(tile.first_row) * args.num_heads + head) * dim;
   const float factor = 1.0f / sqrtf(static_cast<float>(dim));
   float q[kMostDims];
   float sums[kMostDims] = {};
@@ -94,10 +95,10 @@ void launch_attention(DType dtype, AttentionKernel kernel, const AttentionArgs& 
                       void* stream) noexcept {
   if (kernel == AttentionKernel::kAnySize) {
     const dim3 grid(static_cast<unsigned>(args.tile_count), static_cast<unsigned>(args.num_heads));
-    const std::size_t bytes = static_cast<std::size_t>(kWarps * (args.head_dim + 2)) * sizeof(float);
+    const std::size_t bytes =
+        static_cast<std::size_t>(kWarps * (args.head_dim + 2)) * sizeof(float);
     with_operand_type(dtype, [&]<typename T>(T) {
-      attention_any_size<T>
-          <<<grid, 32 * kWarps, bytes, static_cast<cudaStream_t>(stream)>>>(args);
+      attention_any_size<T><<<grid, 32 * kWarps, bytes, static_cast<cudaStream_t>(stream)>>>(args);
     });
   } else if (dtype == DType::kBFloat16) {
     launch_attention_bfloat16(kernel, args, stream);

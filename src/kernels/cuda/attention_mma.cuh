@@ -83,11 +83,9 @@ __device__ void make_scores(unsigned keys, int first_key, const unsigned (&q)[kD
       for (int n = 0; n < kTurn; ++n)
         load_matrices(b[n], (own ^ (2 * k * 16)) + (first + n) * 8 * KeyTile<T, kDim>::kRowBytes);
 #pragma unroll
-      for (int n = 0; n < kTurn; ++n)
-        Units<T>::multiply(s[first + n], q[k], b[n][0], b[n][1]);
+      for (int n = 0; n < kTurn; ++n) Units<T>::multiply(s[first + n], q[k], b[n][0], b[n][1]);
 #pragma unroll
-      for (int n = 0; n < kTurn; ++n)
-        Units<T>::multiply(s[first + n], q[k + 1], b[n][2], b[n][3]);
+      for (int n = 0; n < kTurn; ++n) Units<T>::multiply(s[first + n], q[k + 1], b[n][2], b[n][3]);
     }
   }
 }
@@ -111,8 +109,7 @@ __device__ void make_probabilities(float (&s)[kBlocks][4], const int (&limit)[2]
   for (int half = 0; half < 2; ++half) {
     float most = -INFINITY;
 #pragma unroll
-    for (int n = 0; n < kBlocks; ++n)
-      most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
+    for (int n = 0; n < kBlocks; ++n) most = fmaxf(most, fmaxf(s[n][2 * half], s[n][2 * half + 1]));
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 1));
     most = fmaxf(most, __shfl_xor_sync(0xffffffffu, most, 2));
     // Finite also for a row that sees no key yet: then every probability below is zero.
@@ -146,8 +143,7 @@ __device__ void add_values(unsigned values, int first_key, const float (&p)[kBlo
 #pragma unroll
     for (int n = 0; n < kDim / 8; n += 2) {
       unsigned b[4];
-      load_matrices_transposed(
-          b, (own ^ (n * 16)) + 16 * j * KeyTile<T, kDim>::kRowBytes);
+      load_matrices_transposed(b, (own ^ (n * 16)) + 16 * j * KeyTile<T, kDim>::kRowBytes);
       Units<T>::multiply(sums.values[n], a, b[0], b[1]);
       Units<T>::multiply(sums.values[n + 1], a, b[2], b[3]);
     }
@@ -281,8 +277,8 @@ __device__ void store_rows(const AttentionArgs& args, const TileRows& rows, int 
     const float factor = 1.0f / sums.total[half];
 #pragma unroll
     for (int n = 0; n < kDim / 8; ++n) {
-      *reinterpret_cast<unsigned*>(to + 8 * n) = Units<T>::pair(
-          sums.values[n][2 * half] * factor, sums.values[n][2 * half + 1] * factor);
+      *reinterpret_cast<unsigned*>(to + 8 * n) =
+          Units<T>::pair(sums.values[n][2 * half] * factor, sums.values[n][2 * half + 1] * factor);
     }
   }
 }
@@ -346,8 +342,7 @@ __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) 
   let_next_start();
   wait_for_previous();
   RowSums<kDim> sums;
-  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, shared_address(memory),
-                                      sums);
+  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, shared_address(memory), sums);
   join_totals(sums);
   store_rows<T, kDim>(args, rows, first_row, sums);
 }
@@ -374,7 +369,7 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   wait_for_previous();
   RowSums<kDim> sums;
   run_blocks<T, kDim, kKeys / 8 / kWarps>(args, rows, 0, warp * (kKeys / kWarps), begin, end,
-                                               shared_address(memory), sums);
+                                          shared_address(memory), sums);
   join_totals(sums);
   __syncthreads();
   auto* of_warps = reinterpret_cast<float*>(memory);
@@ -385,8 +380,8 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   const auto finish = [&](const float* totals) {
     return [&, totals](int row, int column, float4 v) {
       const float factor = 1.0f / totals[row];
-      auto* to = reinterpret_cast<uint2*>(static_cast<T*>(args.out) + rows.offset(row, args) +
-                                          column);
+      auto* to =
+          reinterpret_cast<uint2*>(static_cast<T*>(args.out) + rows.offset(row, args) + column);
       *to = make_uint2(Units<T>::pair(v.x * factor, v.y * factor),
                        Units<T>::pair(v.z * factor, v.w * factor));
     };

@@ -151,9 +151,8 @@ bool run_by_scaled_codes(const CudaLinear& linear, const LinearArgs& args, const
   if (!is_plain_scaling || dtype == DType::kFloat32 || weight_dtype == DType::kInt8 ||
       !is_aligned(args.y) || args.y_stride * dtype_size_bytes(dtype) % kVectorBytes != 0)
     return false;
-  const LtProduct product{x.dtype,  weight_dtype, dtype,    args.m,
-                          weight.n, x.stride,     x.stride, weight.row_bytes,
-                          args.y_stride, true};
+  const LtProduct product{x.dtype,  weight_dtype,     dtype,         args.m, weight.n, x.stride,
+                          x.stride, weight.row_bytes, args.y_stride, true};
   if (!linear.lt().run(product, x.data, weight.codes, args.y, scratch.lt, args.stream.handle,
                        {finish.row_scale, e.column_scale}))
     return false;

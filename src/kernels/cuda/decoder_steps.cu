@@ -401,8 +401,8 @@ void launch_transform_qkv(DType dtype, const QkvArgs& args, void* stream) noexce
   const dim3 grid(static_cast<unsigned>(args.rows),
                   static_cast<unsigned>((heads + kHeadsPerBlock - 1) / kHeadsPerBlock));
   with_operand_type(dtype, [&]<typename T>(T) {
-    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0,
-                 static_cast<cudaStream_t>(stream), args);
+    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream),
+                 args);
   });
 }
 
@@ -437,9 +437,9 @@ void launch_relu(DType dtype, void* x, std::int64_t count, void* stream) noexcep
 
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
                         std::int64_t row_bytes, void* out, void* stream) noexcept {
-  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0,
-               static_cast<cudaStream_t>(stream), static_cast<const std::uint16_t*>(from), picked,
-               row_bytes / 2, static_cast<std::uint16_t*>(out));
+  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0, static_cast<cudaStream_t>(stream),
+               static_cast<const std::uint16_t*>(from), picked, row_bytes / 2,
+               static_cast<std::uint16_t*>(out));
 }
 
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,

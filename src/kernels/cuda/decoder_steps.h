@@ -121,8 +121,8 @@ struct AttentionArgs {
   std::int32_t num_heads = 0;
   std::int32_t num_kv_heads = 0;
   std::int32_t head_dim = 0;
-  std::int32_t splits = 1;  ///< Blocks that share the keys of a tile; 1 but for kDecode.
-  float* partial = nullptr;         ///< attention_partial_floats(): sums of splits.
+  std::int32_t splits = 1;            ///< Blocks that share the keys of a tile; 1 but for kDecode.
+  float* partial = nullptr;           ///< attention_partial_floats(): sums of splits.
   std::uint32_t* counters = nullptr;  ///< [tile_count * num_kv_heads], zero before and after.
 };
 

@@ -5,8 +5,8 @@
 namespace torchao_cpp::cuda {
 namespace {
 
-/// The four registers of a left operand from one word: bare codes, of which what is the same for all
-/// of a row comes off later or, as an exact difference, here.
+/// The four registers of a left operand from one word: bare codes, of which what is the same for
+/// all of a row comes off later or, as an exact difference, here.
 template <typename T, ZeroPointDomain kZero>
 __device__ void bare_word(unsigned word, unsigned zeros, unsigned (&a)[4]) {
 #if __CUDA_ARCH__ >= 800
@@ -17,8 +17,8 @@ __device__ void bare_word(unsigned word, unsigned zeros, unsigned (&a)[4]) {
     a[i] = ((word >> (4 * i)) & 0x000f000fu) | P::kMagic;
     if constexpr (kZero == ZeroPointDomain::kInt) {
       const Type zero_pair = pair_of<Type>(zeros);
-      a[i] = bits_of(__hsub2(pair_of<Type>(a[i]),
-                             P::twice(i % 2 == 0 ? zero_pair.x : zero_pair.y)));
+      a[i] =
+          bits_of(__hsub2(pair_of<Type>(a[i]), P::twice(i % 2 == 0 ? zero_pair.x : zero_pair.y)));
     } else if constexpr (kZero == ZeroPointDomain::kNone) {
       a[i] = bits_of(__hsub2(pair_of<Type>(a[i]), P::of(P::kOffset)));
     }
@@ -31,14 +31,12 @@ template <typename T>
 __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
 #if __CUDA_ARCH__ >= 800
   if constexpr (Pair<T>::kMagic == Pair<__nv_bfloat16>::kMagic) {
-    asm(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
   } else {
-    asm(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
+    asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, "
         "{%8,%9}, {%0,%1,%2,%3};"
         : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
@@ -131,7 +129,8 @@ struct Chunks {
       for (int c = 0; c < kCount; ++c) words[c][t] = read_once(from + 32 * c);
 #pragma unroll
       for (int g = 0; g < kGroups; ++g)
-        scales[g][t] = read_scales<T, Kind::kZero>(w, own, 64 * chunk + Kind::kColumns * g, lane / 4);
+        scales[g][t] =
+            read_scales<T, Kind::kZero>(w, own, 64 * chunk + Kind::kColumns * g, lane / 4);
     }
   }
 };

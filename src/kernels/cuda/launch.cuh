@@ -40,7 +40,8 @@ void launch_early(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::siz
   attribute.val.programmaticStreamSerializationAllowed = 1;
   config.attrs = &attribute;
   config.numAttrs = cuda_starts_early() ? 1 : 0;
-  cudaLaunchKernelEx(&config, kernel, static_cast<Parameters>(std::forward<Arguments>(arguments))...);
+  cudaLaunchKernelEx(&config, kernel,
+                     static_cast<Parameters>(std::forward<Arguments>(arguments))...);
 }
 
 }  // namespace torchao_cpp::cuda

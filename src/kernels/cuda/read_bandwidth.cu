@@ -52,7 +52,8 @@ double cuda_read_bandwidth(int device) {
   float best = 1e30f;
   for (int pass = 0; pass < kPasses; ++pass) {
     cuda_check(cudaEventRecord(start, cudaStreamPerThread), kWhat);
-    read_all<<<static_cast<unsigned>(blocks), kThreads, 0, cudaStreamPerThread>>>(buffer.as<uint4>(), bytes / 16, sink.as<unsigned>());
+    read_all<<<static_cast<unsigned>(blocks), kThreads, 0, cudaStreamPerThread>>>(
+        buffer.as<uint4>(), bytes / 16, sink.as<unsigned>());
     cuda_check(cudaEventRecord(end, cudaStreamPerThread), kWhat);
     cuda_check(cudaEventSynchronize(end), kWhat);
     float ms = 0;
