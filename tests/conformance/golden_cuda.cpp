@@ -137,7 +137,8 @@ class Cases {
 
   void run_linears(GoldenEntry& entry, const Json& item) {
     std::optional<Linear> linear;
-    for (const auto& [name, info] : item.at("tensors").items()) {
+    for (const auto& member : item.at("tensors").items()) {
+      const std::string& name = member.key();
       if (!name.starts_with("y_m") && !name.starts_with("yb_m")) continue;
       const std::string title = fmt::format("{}/linear {}", entry.name, name);
       if (!no_gpu_.empty()) {
