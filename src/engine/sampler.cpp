@@ -29,6 +29,14 @@ void check_params(const SamplingParams& p) {
                 "sampling");
 }
 
+void check_finite(float largest) {
+  if (std::isfinite(largest)) return;
+  throw Error(
+      "the logits hold NaN or infinity: the weights, or their quantization, overflow the compute "
+      "dtype; try bfloat16 or float32",
+      "not_finite");
+}
+
 }  // namespace
 
 Sampler::Sampler(const SamplingParams& params, std::int64_t vocab_size)
@@ -40,18 +48,17 @@ Sampler::Sampler(const SamplingParams& params, std::int64_t vocab_size)
 }
 
 std::int32_t Sampler::take_best(const BestLogit& best) {
-  if (std::isfinite(best.logit)) return best.id;
-  throw Error(
-      "the logits hold NaN or infinity: the weights, or their quantization, overflow the compute "
-      "dtype; try bfloat16 or float32",
-      "not_finite");
+  check_finite(best.logit);
+  return best.id;
 }
 
 std::int32_t Sampler::next(std::span<const float> logits) {
   const float largest = largest_logit(logits);
-  const auto first = std::find(logits.begin(), logits.end(), largest);
-  const std::int32_t id = take_best({largest, static_cast<std::int32_t>(first - logits.begin())});
-  if (is_greedy()) return id;
+  check_finite(largest);
+  if (is_greedy()) {
+    return static_cast<std::int32_t>(std::find(logits.begin(), logits.end(), largest) -
+                                     logits.begin());
+  }
   logit_weights(logits, largest, params_.temperature, weights_.data());
   if (is_cut()) return sample_cut(logits);
   const double total = std::accumulate(weights_.begin(), weights_.end(), 0.0);
