@@ -58,12 +58,12 @@ TORCHAO_CPP_ALWAYS_INLINE void reorder(PairOrder order, Pairs& v0, Pairs& v1) {
   v0 = v;
 }
 
-/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0.
-/// Sink::prefetch(p) asks for what is read later.
-template <PairOrder kOrder, typename Sink>
+/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0. kIsWhole: there
+/// are none. Sink::prefetch(p) asks for what is read later.
+template <PairOrder kOrder, bool kIsWhole = false, typename Sink>
 TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_t end, Pairs v0,
                                          Pairs v1) {
-  if (end - k < kPairColumns) {
+  if (!kIsWhole && end - k < kPairColumns) {
     const __mmask64 mask = first_columns(end - k);
     Pairs m0 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask), -1);
     Pairs m1 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask >> 32), -1);

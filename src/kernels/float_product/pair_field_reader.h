@@ -196,11 +196,7 @@ struct SmallFieldPairs {
           }
           Pairs v0, v1;
           table.template look_up<false>(index, v0, v1);
-          if constexpr (kIsWhole) {
-            sink.step(at, v0, v1);
-          } else {
-            hand_over<kOrder>(sink, at, end, v0, v1);
-          }
+          hand_over<kOrder, kIsWhole>(sink, at, end, v0, v1);
         });
   }
 
@@ -320,11 +316,7 @@ struct ConvertedFieldPairs : StoredScales {
                                     value(_mm512_unpackhi_epi16(low, magic)));
           const Pairs v1 = to_pairs(value(_mm512_unpacklo_epi16(high, magic)),
                                     value(_mm512_unpackhi_epi16(high, magic)));
-          if constexpr (kIsWhole) {
-            sink.step(at, v0, v1);
-          } else {
-            hand_over<kOrder>(sink, at, end, v0, v1);
-          }
+          hand_over<kOrder, kIsWhole>(sink, at, end, v0, v1);
         });
   }
 };
