@@ -56,16 +56,6 @@ std::vector<std::string> names_in(const fs::path& folder) {
   return names;
 }
 
-template <typename F>
-std::string message_of(const F& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 double deviation_of(const Tensor& tensor) {
   const Tensor values = tensor.to(DType::kFloat32);
   double squares = 0;

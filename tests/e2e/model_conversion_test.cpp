@@ -36,16 +36,6 @@ ModelOptions on_the_fly(const std::string& config) {
   return options;
 }
 
-template <typename F>
-std::string message_of(const F& fn) {
-  try {
-    fn();
-  } catch (const Error& e) {
-    return e.what();
-  }
-  return "no error";
-}
-
 const LinearReport& report_of(const std::vector<LinearReport>& reports, const std::string& prefix) {
   for (const LinearReport& report : reports) {
     if (report.prefix == prefix) return report;
