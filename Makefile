@@ -81,4 +81,4 @@ format:  ## Format the sources in place with clang-format
 
 .PHONY: clean
 clean:  ## Remove the build folders
-	rm -rf build build-aarch64 build-asan build-debug build-shared build-tsan
+	rm -rf build build-aarch64 build-asan build-cuda build-debug build-shared build-tsan python/build

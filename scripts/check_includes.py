@@ -86,7 +86,7 @@ class Checker:
     def files(self, *folders, suffixes=SOURCE_SUFFIXES):
         for folder in folders:
             for path in sorted((self.root / folder).rglob("*")):
-                if path.is_file() and path.suffix in suffixes:
+                if path.is_file() and path.suffix in suffixes and not self.is_built(path):
                     yield path
 
     def layers_of(self, included):
@@ -218,8 +218,8 @@ class Checker:
         return "test file" if in_tests or path.stem.endswith("_test") else "source file"
 
     def is_built(self, path):
-        first = path.relative_to(self.root).parts[0]
-        return first.startswith("build") or first.startswith(".")
+        folders = path.relative_to(self.root).parts[:-1]
+        return any(folder.startswith(("build", ".")) for folder in folders)
 
     def check_licence_lines(self):
         paths = list(self.files("include", "src", "apps", "tests", "bench", "cmake", "scripts", "python",

@@ -58,6 +58,12 @@ class CheckIncludes(unittest.TestCase):
     def test_good_tree_passes(self):
         self.assertEqual(self.tree.problems(), [])
 
+    def test_what_a_build_made_is_left_alone(self):
+        self.tree.write("python/build/cp311/module.cpp", "\n" * 900)
+        self.assertEqual(self.tree.problems(), [])
+        self.tree.write("python/built.cpp", "\n" * 900)
+        self.assertNotEqual(self.tree.problems(), [])
+
     def test_upward_include(self):
         self.tree.write("src/kernels/list.cpp", '#include "workflows/int8/int8.h"\n')
         self.expect("src/kernels/list.cpp:2", "kernels may not include workflows")
