@@ -132,7 +132,7 @@ inline std::int64_t pair_row_floats(const CodeRows& w) { return 2 * pair_table_b
 
 /// How many bytes before its use a weight is asked for where whatever else is read takes places in
 /// the queues that the hardware would have run ahead in.
-constexpr std::int64_t kPairsAhead = 8192;
+constexpr std::int64_t kPairsAhead = 16384;
 
 /// Calls fn(i, scales) for rows row(0) .. row(count - 1) and a range of columns, scales as
 /// Codes::read() takes them. Those of the next row are made before a row is read, so that its

@@ -21,7 +21,7 @@ struct PairDotSink {
     for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
   }
 
-  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch(p); }
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch_far(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
     const std::byte* const at = x + k * (2 * kM);
     TORCHAO_CPP_UNROLL

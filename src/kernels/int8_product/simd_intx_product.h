@@ -54,7 +54,7 @@ class IntxReader {
 
  private:
   TORCHAO_CPP_ALWAYS_INLINE static Bytes word(const std::byte* plane, std::int64_t u) {
-    prefetch(plane + u * kBytes + 1024);
+    prefetch_far(plane + u * kBytes + 8192);
     return SimdBytes::load(plane + u * kBytes);
   }
   // Bits from kFrom on, moved to kTo; kMask is what they cover there.
