@@ -99,8 +99,8 @@ class PairSpan : private AttentionSpan<BFloat16> {
 
     TORCHAO_CPP_INLINE void pairs(std::int64_t pair, std::int64_t column, Pairs (&out)[2]) const {
       const Storage* at = rows + 2 * pair * columns + column;
-      __builtin_prefetch(at + ahead);
-      __builtin_prefetch(at + ahead + columns);
+      __builtin_prefetch(at + ahead, 0, 2);
+      __builtin_prefetch(at + ahead + columns, 0, 2);
       pair_rows(_mm512_loadu_si512(at), _mm512_loadu_si512(at + columns), out);
     }
   };
