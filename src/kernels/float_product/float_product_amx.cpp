@@ -58,7 +58,7 @@ void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
 struct TileSink {
   std::byte* out;  ///< Of column 0.
 
-  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch(p); }
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { torchao_cpp::prefetch(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
     std::byte* to = out + k / kAmxColumns * kAmxBytes;
     _mm512_storeu_si512(to, v0);

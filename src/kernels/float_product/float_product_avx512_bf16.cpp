@@ -15,7 +15,7 @@ namespace {
 struct StorePairs {
   std::byte* out;  ///< Of column 0.
 
-  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch_far(p); }
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { prefetch_far(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
     _mm512_storeu_si512(out + k * 2, v0);
     _mm512_storeu_si512(out + k * 2 + 64, v1);

@@ -120,7 +120,7 @@ class PairScales {
     for (const void* values : {w_->scale, w_->zero}) {
       if (values == nullptr) continue;
       const auto* from = static_cast<const std::byte*>(values) + first_ * bytes;
-      for (std::int64_t at = first * bytes; at <= last * bytes; at += 64) Simd::prefetch(from + at);
+      for (std::int64_t at = first * bytes; at <= last * bytes; at += 64) prefetch_far(from + at);
     }
   }
 

@@ -130,10 +130,6 @@ TORCHAO_CPP_ALWAYS_INLINE void transpose_x(const std::byte* x, std::int64_t rows
 /// Floats that for_pair_rows() needs as scratch.
 inline std::int64_t pair_row_floats(const CodeRows& w) { return 2 * pair_table_bytes(w) / 4; }
 
-/// How many bytes before its use a weight is asked for where whatever else is read takes places in
-/// the queues that the hardware would have run ahead in.
-constexpr std::int64_t kPairsAhead = 16384;
-
 /// Calls fn(i, scales) for rows row(0) .. row(count - 1) and a range of columns, scales as
 /// Codes::read() takes them. Those of the next row are made before a row is read, so that its
 /// tables have left the store buffer by then.
@@ -145,7 +141,7 @@ TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t cou
   // Scales and zero points as far ahead as the codes.
   const bool has_groups = w.is_scaled && w.blocks_per_row > 1;
   const std::int64_t bytes = w.row_bytes * (range.end - range.begin) / w.columns;
-  const std::int64_t rows_ahead = kPairsAhead / (bytes > 0 ? bytes : 1) + 1;
+  const std::int64_t rows_ahead = kDotAhead / (bytes > 0 ? bytes : 1) + 1;
   const auto prepare = [&](std::int64_t i) __attribute__((always_inline)) {
     if (has_groups)
       PairScales(w, row(i) + rows_ahead).prefetch(range.first_block, range.last_block);

@@ -65,13 +65,12 @@ constexpr std::int64_t kDotRows = 8;
 // Columns at a time, so that kM rows of x stay in the first-level cache: a multiple of the 8 * kLanes
 // that packed fields ask for.
 template <int kM>
-constexpr std::int64_t kDotColumns = 8192 / kM;
+constexpr std::int64_t kDotColumns = 4096 / kM;
 
 template <typename Codes, int kM>
 [[gnu::noinline]] void dot_rows(const CodeRows& w, std::int64_t n0, std::int64_t count,
                                 const float* x, std::int64_t m, float* scratch, float* sums) {
-  // What is read next: the same columns of the next row, or what follows in memory.
-  const std::int64_t ahead = w.columns <= kDotColumns<kM> ? 1024 : w.row_bytes;
+  const std::int64_t ahead = dot_bytes_ahead(w, kDotColumns<kM>);
   for (std::int64_t k0 = 0; k0 < w.columns; k0 += kDotColumns<kM>) {
     const std::int64_t k1 = smaller(w.columns, k0 + kDotColumns<kM>);
     for (std::int64_t i = 0; i < count; ++i) {

@@ -21,7 +21,7 @@ struct PairDotSink {
     for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
   }
 
-  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch_far(p); }
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { prefetch_far(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
     const std::byte* const at = x + k * (2 * kM);
     TORCHAO_CPP_UNROLL
@@ -61,13 +61,8 @@ std::int64_t pair_row_bytes(std::int64_t columns) { return rounded_up(columns, k
 template <typename Codes, int kM>
 [[gnu::noinline]] void dot_pairs(const CodeRows& w, std::int64_t n0, std::int64_t count,
                                  const std::byte* x, std::int64_t m, float* scratch, float* sums) {
-  // The same columns of a later row, or what follows in memory.
-  std::int64_t ahead = kPairsAhead;
   const std::int64_t columns = dot_columns<kM>(w);
-  if (w.columns > columns) {
-    const std::int64_t bytes = w.row_bytes * columns / w.columns;
-    ahead = (ahead + bytes - 1) / bytes * w.row_bytes;
-  }
+  const std::int64_t ahead = dot_bytes_ahead(w, columns);
   for (std::int64_t k0 = 0; k0 < w.columns; k0 += columns) {
     const PairRange range(w, k0, smaller(w.columns, k0 + columns));
     const auto row = [&](std::int64_t i) { return n0 + i; };

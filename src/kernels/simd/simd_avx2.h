@@ -29,10 +29,6 @@ struct Simd {
   static void store_first(float* p, Floats v, std::int64_t count) {
     _mm256_maskstore_ps(p, first(count), v);
   }
-  // Not inlined first, GCC takes it for a function without effects and drops its calls.
-  [[gnu::always_inline]] static void prefetch(const void* p) {
-    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-  }
   static Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }
   static Floats sub(Floats a, Floats b) { return _mm256_sub_ps(a, b); }
   static Floats mul(Floats a, Floats b) { return _mm256_mul_ps(a, b); }

@@ -32,14 +32,6 @@ struct Simd {
   static void store_first(float* p, Floats v, std::int64_t count) {
     _mm512_mask_storeu_ps(p, first(count), v);
   }
-  // Not inlined first, GCC takes these for functions without effects and drops their calls.
-  [[gnu::always_inline]] static void prefetch(const void* p) {
-    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T0);
-  }
-  /// Into the second-level cache.
-  [[gnu::always_inline]] static void prefetch_far(const void* p) {
-    _mm_prefetch(static_cast<const char*>(p), _MM_HINT_T1);
-  }
   static Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }
   static Floats sub(Floats a, Floats b) { return _mm512_sub_ps(a, b); }
   static Floats mul(Floats a, Floats b) { return _mm512_mul_ps(a, b); }

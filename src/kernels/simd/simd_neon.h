@@ -35,8 +35,6 @@ struct Simd {
     store(lanes, v);
     for (std::int64_t i = 0; i < count; ++i) p[i] = lanes[i];
   }
-  // Not inlined first, GCC takes it for a function without effects and drops its calls.
-  [[gnu::always_inline]] static void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
   static Floats add(Floats a, Floats b) { return vaddq_f32(a, b); }
   static Floats sub(Floats a, Floats b) { return vsubq_f32(a, b); }
   static Floats mul(Floats a, Floats b) { return vmulq_f32(a, b); }
