@@ -88,14 +88,16 @@ template <typename Codes>
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
           std::int64_t m, float* scratch, float* sums) noexcept {
   const std::int64_t pairs = pairs_along(w.columns);
+  const LinesAhead rows = lines_of(w, n0, 2);
   multiply_block<MultiplyPairs>(
-      count, pairs, static_cast<const float*>(packed_x), m, scratch + pair_row_floats(w), sums,
+      count, pairs, static_cast<const float*>(packed_x), m, rows, scratch + pair_row_floats(w),
+      sums,
       [&](const GemmBlock& block, float* weight) {
         const PairRange range(w, 2 * block.word,
                               smaller(w.columns, 2 * (block.word + block.words)));
         with_pair_codes(w, [&]<typename Codes>() {
           take_apart<Codes>(w, n0 + block.row, block.rows, range,
-                            block.bytes_ahead(w.row_bytes, pairs), scratch,
+                            rows.at != nullptr ? 0 : block.bytes_ahead(w.row_bytes, pairs), scratch,
                             reinterpret_cast<std::byte*>(weight));
         });
       });

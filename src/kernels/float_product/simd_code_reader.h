@@ -16,6 +16,21 @@ namespace {
 /// are late, and in the first-level cache they would push out x.
 constexpr std::int64_t kDotAhead = 16384;
 
+/// log2 of the columns that 64 bytes of a row hold; -1: they lie in several planes.
+inline int line_shift(const CodeRows& w) {
+  switch (w.form) {
+    case CodeForm::kFloat32:
+      return 4;
+    case CodeForm::kFloat16:
+    case CodeForm::kBFloat16:
+      return 5;
+    case CodeForm::kFields:
+      return w.bits == 4 ? 7 : w.bits == 2 ? 8 : w.bits == 1 ? 9 : -1;
+    default:
+      return 6;
+  }
+}
+
 /// The same for `columns` columns of one row after the other: whole rows.
 inline std::int64_t dot_bytes_ahead(const CodeRows& w, std::int64_t columns) {
   if (w.columns <= columns) return kDotAhead;

@@ -157,10 +157,9 @@ std::int64_t gemm_scratch(const CodeRows& w, std::int64_t m) noexcept {
 
 template <typename Codes>
 [[gnu::noinline]] void take_apart(const CodeRows& w, std::int64_t n0, const GemmBlock& block,
-                                  float* scales, float* out) {
+                                  std::int64_t ahead, float* scales, float* out) {
   const std::int64_t k0 = block.word;
   const std::int64_t k1 = k0 + block.words;
-  const std::int64_t ahead = block.bytes_ahead(w.row_bytes, w.columns);
   for (std::int64_t i = 0; i < block.rows; ++i) {
     const std::int64_t n = n0 + block.row + i;
     StoreSink sink{out + i * kGemmStride - k0};
@@ -170,12 +169,15 @@ template <typename Codes>
 
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
           std::int64_t m, float* scratch, float* sums) noexcept {
+  const LinesAhead rows = lines_of(w, n0, 1);
   multiply_block<MultiplyFloats>(
-      count, w.columns, static_cast<const float*>(packed_x), m,
+      count, w.columns, static_cast<const float*>(packed_x), m, rows,
       scratch + rounded_up(scale_floats(w), 16), sums,
       [&](const GemmBlock& block, float* weight) {
         with_codes(w, [&]<typename Codes>() {
-          take_apart<Codes>(w, n0, block, scratch, weight);
+          take_apart<Codes>(w, n0, block,
+                            rows.at != nullptr ? 0 : block.bytes_ahead(w.row_bytes, w.columns),
+                            scratch, weight);
         });
       });
 }

@@ -6,7 +6,7 @@
 // float32 or a pair of bfloat16. x lies with its rows side by side, [panel][words][kPanel], so that
 // a weight row needs no transposing: each of its words is broadcast.
 
-#include "kernels/float_product/code_rows.h"
+#include "kernels/float_product/simd_code_reader.h"
 #include "kernels/simd/simd_transpose.h"
 
 namespace torchao_cpp {
@@ -30,12 +30,43 @@ std::int64_t panel_floats(std::int64_t m, std::int64_t words) { return padded_ro
 /// Floats of the scratch of multiply_block().
 std::int64_t block_floats(std::int64_t m) { return kGemmBlock * (kGemmStride + padded_rows(m)); }
 
+/// Lines of a few weight rows that are asked for one by one while others are multiplied: all at once
+/// would wait for each other.
+struct LinesAhead {
+  const std::byte* at = nullptr;  ///< Word 0 of row 0; null: none.
+  std::int64_t row_bytes = 0;
+  int shift = 0;  ///< 2^shift words lie in a line.
+
+  /// What belongs to word k: each row has its turn within a line.
+  template <int kRows>
+  TORCHAO_CPP_ALWAYS_INLINE void ask(std::int64_t k) const {
+    const std::int64_t line_words = std::int64_t{1} << shift;
+    const std::int64_t row = k & (line_words - 1);
+    const std::byte* const line = at + (k >> shift) * 64 + row * row_bytes;
+    if (row < kRows) prefetch_far(line);
+    if constexpr (kRows > kLeastLineWords) {
+      if (row + line_words < kRows) prefetch_far(line + line_words * row_bytes);
+    }
+  }
+
+  /// A word has four bytes at most.
+  static constexpr int kLeastLineWords = 16;
+};
+
+/// Those of rows n0 .. of a weight in one plane, `word_columns` columns to a word; else none.
+inline LinesAhead lines_of(const CodeRows& w, std::int64_t n0, int word_columns) {
+  const int shift = line_shift(w);
+  if (shift < 0) return {};
+  return {w.codes + n0 * w.row_bytes, w.row_bytes, word_columns == 2 ? shift - 1 : shift};
+}
+
 // sums [kRows][kPanel] += w [kRows][words] x [words][kPanel]; w's rows are kGemmStride apart.
 // Multiply::add(sum, w, x) adds the products of words. As many sums as there are registers for:
 // fewer would wait for each other.
-template <typename Multiply, int kVectors, int kRows = 2 / kVectors* kTileRows>
+template <typename Multiply, bool kAsks, int kVectors, int kRows = 2 / kVectors* kTileRows>
 [[gnu::noinline]] void tile(const float* w, const float* x, std::int64_t words, float* sums,
-                            std::int64_t sum_stride) {
+                            std::int64_t sum_stride, const LinesAhead& lines) {
+  const LinesAhead ahead = lines;
   // Unrolled everywhere: an index that varies would keep the sums in memory.
   Simd::Floats acc[kRows][kVectors];
   TORCHAO_CPP_UNROLL
@@ -43,6 +74,7 @@ template <typename Multiply, int kVectors, int kRows = 2 / kVectors* kTileRows>
   for (int v = 0; v < kVectors; ++v)
     acc[r][v] = Simd::load(sums + r * sum_stride + v * Simd::kLanes);
   for (std::int64_t k = 0; k < words; ++k) {
+    if constexpr (kAsks) ahead.ask<kRows>(k);
     Simd::Floats xk[kVectors];
     TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v) xk[v] = Simd::load(x + k * kPanel + v * Simd::kLanes);
@@ -69,6 +101,10 @@ struct GemmBlock {
   std::int64_t bytes_ahead(std::int64_t row_bytes, std::int64_t all_words) const {
     return rows_ahead * row_bytes + words_ahead * row_bytes / all_words;
   }
+  /// Of the next block's row r, from row 0 of all.
+  std::int64_t next_bytes(std::int64_t r, std::int64_t row_bytes, std::int64_t all_words) const {
+    return (row + rows_ahead + r) * row_bytes + (word + words_ahead) * row_bytes / all_words;
+  }
 };
 
 // Up to so many panels of x, a tile's weight rows at a time are taken apart: they stay in the
@@ -76,10 +112,12 @@ struct GemmBlock {
 constexpr std::int64_t kFewPanels = 2;
 
 /// out [m][count] = x [m] times `count` weight rows. take_apart(block, weight) fills the block's
-/// words into the rows of `weight`, kGemmStride apart. scratch: block_floats(m).
+/// words into the rows of `weight`, kGemmStride apart. weight_rows: where they lie, to ask for
+/// them; null: take_apart() does. scratch: block_floats(m).
 template <typename Multiply, typename TakeApart>
 void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, std::int64_t m,
-                    float* scratch, float* out, const TakeApart& take_apart) {
+                    const LinesAhead& weight_rows, float* scratch, float* out,
+                    const TakeApart& take_apart) {
   float* const weight = scratch;
   float* const sums = scratch + kGemmBlock * kGemmStride;
   const std::int64_t stride = padded_rows(m);
@@ -106,14 +144,19 @@ void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, 
       for (std::int64_t p = 0; p < panels; ++p) {
         const float* xp = x + (p * all_words + block.word) * kPanel;
         const bool is_half = m - p * kPanel <= Simd::kLanes;
+        const bool asks = p == 0 && weight_rows.at != nullptr;
         for (std::int64_t r = 0; r < rows;) {
           const float* wr = weight + r * kGemmStride;
           float* s = sums + (block.row + r) * stride + p * kPanel;
+          LinesAhead ahead = weight_rows;
+          if (asks) ahead.at += block.next_bytes(r, weight_rows.row_bytes, all_words);
           if (is_half && r + kTileRows < rows) {
-            tile<Multiply, 1>(wr, xp, block.words, s, stride);
+            asks ? tile<Multiply, true, 1>(wr, xp, block.words, s, stride, ahead)
+                 : tile<Multiply, false, 1>(wr, xp, block.words, s, stride, ahead);
             r += 2 * kTileRows;
           } else {
-            tile<Multiply, 2>(wr, xp, block.words, s, stride);
+            asks ? tile<Multiply, true, 2>(wr, xp, block.words, s, stride, ahead)
+                 : tile<Multiply, false, 2>(wr, xp, block.words, s, stride, ahead);
             r += kTileRows;
           }
         }

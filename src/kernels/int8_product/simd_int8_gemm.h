@@ -24,31 +24,34 @@ constexpr std::int64_t kGemmStride = kGemmColumns + 64;
 // Up to so many panels of x a tile's rows are copied at a time and stay in the first-level cache.
 constexpr std::int64_t kFewPanels = 2;
 
-// w [rows][columns] into `out`, rows kGemmStride apart, zeros behind them. What lies `ahead` bytes
-// further is asked for: it comes while this is multiplied.
+// w [rows][columns] into `out`, rows kGemmStride apart, zeros behind them.
 void copy_block(const std::int8_t* w, std::int64_t w_stride, std::int64_t rows,
-                std::int64_t columns, std::int64_t ahead, std::byte* out) {
+                std::int64_t columns, std::byte* out) {
   for (std::int64_t r = 0; r < rows; ++r, w += w_stride, out += kGemmStride) {
     std::int64_t k = 0;
-    for (; k + kBytes <= columns; k += kBytes) {
-      prefetch_far(w + k + ahead);
+    for (; k + kBytes <= columns; k += kBytes)
       SimdBytes::store(out + k, SimdBytes::load(w + k));
-    }
     if (k < columns) SimdBytes::store(out + k, SimdBytes::load_first(w + k, columns - k));
   }
 }
 
 // sums [kRows][kVectors lanes] += w [kRows][quads][4] x [quads][kVectors lanes][4].
-// w's rows are kGemmStride apart.
+// w's rows are kGemmStride apart. Where `next` is not null, what will be multiplied next, rows
+// next_stride apart, is asked for line by line: all at once would wait for each other.
 template <int kRows, int kVectors>
 [[gnu::noinline]] void int8_tile(const std::byte* w, const std::byte* x, std::int64_t quads,
+                                 const std::int8_t* next, std::int64_t next_stride,
                                  std::int32_t* sums, std::int64_t sum_stride) {
   Ints acc[kRows][kVectors];
   TORCHAO_CPP_UNROLL
   for (int r = 0; r < kRows; ++r) TORCHAO_CPP_UNROLL
   for (int v = 0; v < kVectors; ++v)
     acc[r][v] = SimdBytes::load(sums + r * sum_stride + v * kIntLanes);
+  constexpr std::int64_t kLineQuads = 16;
+  static_assert(kRows <= kLineQuads);
   for (std::int64_t q = 0; q < quads; ++q) {
+    if (next != nullptr && q % kLineQuads < kRows)
+      prefetch_far(next + q % kLineQuads * next_stride + q / kLineQuads * 64);
     Bytes xk[kVectors];
     TORCHAO_CPP_UNROLL
     for (int v = 0; v < kVectors; ++v) xk[v] = SimdBytes::load(x + (q * kVectors + v) * kBytes);
@@ -82,17 +85,24 @@ void int8_gemm(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std
     for (std::int64_t k0 = 0; k0 < w.columns; k0 += kGemmColumns) {
       const std::int64_t columns = smaller(kGemmColumns, w.columns - k0);
       const bool is_last = k0 + columns == w.columns;
-      copy_block(w.codes + (n0 + r0) * w.columns + k0, w.columns, rows, columns,
-                 is_last ? rows * w.columns - k0 : kGemmColumns, weight);
+      const std::int8_t* const from = w.codes + (n0 + r0) * w.columns + k0;
+      copy_block(from, w.columns, rows, columns, weight);
+      const std::int8_t* const next_block =
+          from + (is_last ? rows * w.columns - k0 : kGemmColumns);
       const std::int64_t quads = (columns + 3) / 4;
       for (std::int64_t p = 0; p < panels; ++p) {
         const std::byte* xp = x + (p * all_quads + k0 / 4) * kPanelRows * 4;
         std::int32_t* out = sums + r0 * stride + p * kPanelRows;
+        const auto next = [&](std::int64_t r) {
+          return p == 0 ? next_block + r * w.columns : nullptr;
+        };
         std::int64_t r = 0;
         for (; r + kRows <= rows; r += kRows)
-          int8_tile<kRows, kVectors>(weight + r * kGemmStride, xp, quads, out + r * stride, stride);
+          int8_tile<kRows, kVectors>(weight + r * kGemmStride, xp, quads, next(r), w.columns,
+                                     out + r * stride, stride);
         for (; r < rows; ++r)
-          int8_tile<1, kVectors>(weight + r * kGemmStride, xp, quads, out + r * stride, stride);
+          int8_tile<1, kVectors>(weight + r * kGemmStride, xp, quads, next(r), w.columns,
+                                 out + r * stride, stride);
       }
     }
   }
