@@ -13,7 +13,8 @@ namespace {
 
 // Integer and float sums of a tile are both in registers.
 using Panels = XPanels<2>;
-constexpr int kIntxTileRows = SimdBytes::kTileRows4 != 0 ? 6 : 2;
+template <int kVectors>
+constexpr int kIntxTileRows = (SimdBytes::kTileRows4 != 0 ? 12 : 4) / kVectors;
 constexpr std::int64_t kIntxBlock = 48;
 // Columns at a time.
 constexpr std::int64_t kIntxColumns = 512;
@@ -39,12 +40,27 @@ std::int64_t intx_scratch_bytes(std::int64_t m, std::int64_t) noexcept {
   return kIntxBlock * kIntxColumns + kIntxBlock * Panels::padded_rows(m) * 4;
 }
 
+/// The widest plane of what is multiplied next, asked for line by line: all at once would wait for
+/// each other.
+struct IntxAhead {
+  const std::byte* at = nullptr;  ///< Of the first row; null: nothing is asked for.
+  std::int64_t row_bytes = 0;
+  std::int64_t line_quads = 0;  ///< Quads of columns in a line.
+
+  template <int kRows>
+  TORCHAO_CPP_ALWAYS_INLINE void ask(std::int64_t quad) const {
+    const std::int64_t row = quad & (line_quads - 1);
+    if (at != nullptr && row < kRows) prefetch_far(at + row * row_bytes + quad / line_quads * 64);
+  }
+};
+
 // sums [kRows][kVectors lanes] += columns k0 .. k1 of w (whose rows, from k0 on, are kIntxColumns
 // apart) times x, which begins at column k0; n: the first of the rows.
 template <int kRows, int kVectors>
 [[gnu::noinline]] void intx_tile(const IntxRows& weight, std::int64_t n, const std::int8_t* w,
                                  const std::byte* x, std::int64_t k0, std::int64_t k1,
-                                 float* sums, std::int64_t sum_stride) {
+                                 const IntxAhead& lines, float* sums, std::int64_t sum_stride) {
+  const IntxAhead ahead = lines;
   Floats total[kRows][kVectors];
   TORCHAO_CPP_UNROLL
   for (int r = 0; r < kRows; ++r)
@@ -62,6 +78,7 @@ template <int kRows, int kVectors>
       for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::zero();
     // Past the last column both operands are padded: x with 0.
     do {
+      ahead.ask<kRows>((k - k0) / 4);
       Bytes xk[kVectors];
       TORCHAO_CPP_UNROLL
       for (int v = 0; v < kVectors; ++v)
@@ -99,25 +116,33 @@ void intx_gemm(const IntxRows& w, std::int64_t n0, std::int64_t count, const std
   const std::int64_t quads = (w.columns + 3) / 4;
   for (std::int64_t i = 0; i < count * stride; i += kIntLanes)
     Simd::store(s.sums + i, Simd::zero());
+  constexpr int kRows = kIntxTileRows<kVectors>;
+  IntxAhead ahead{nullptr, w.row_bytes, (w.bits & 4) != 0 ? 32 : (w.bits & 2) != 0 ? 64 : 128};
+  static_assert(kRows <= 32);
   for (std::int64_t k0 = 0; k0 < w.columns; k0 += kIntxColumns) {
     const std::int64_t k1 = smaller(w.columns, k0 + kIntxColumns);
     with_bits(w.bits, [&]<int kBits>() {
       for (std::int64_t i = 0; i < count; ++i) {
-        read_intx<kBits>(w, n0 + i, k0, k1, [&](std::int64_t vector, Bytes codes) {
+        read_intx<kBits>(w, n0 + i, k0, k1, 0, [&](std::int64_t vector, Bytes codes) {
           SimdBytes::store(s.weight + i * kIntxColumns + vector * kBytes - k0, codes);
         });
       }
     });
+    // The next columns of these rows, or the first of those behind them.
+    const std::byte* const next =
+        k1 < w.columns ? w.codes + n0 * w.row_bytes + k1 / ahead.line_quads * 16
+                       : w.codes + (n0 + count) * w.row_bytes;
     for (std::int64_t p = 0; p < stride / kPanelRows; ++p) {
       const std::byte* xp = x + (p * quads + k0 / 4) * kPanelRows * 4;
       float* out = s.sums + p * kPanelRows;
+      const auto tiles = [&]<int kCount>(std::int64_t r) {
+        ahead.at = p == 0 ? next + r * w.row_bytes : nullptr;
+        intx_tile<kCount, kVectors>(w, n0 + r, s.weight + r * kIntxColumns, xp, k0, k1, ahead,
+                                    out + r * stride, stride);
+      };
       std::int64_t r = 0;
-      for (; r + kIntxTileRows <= count; r += kIntxTileRows)
-        intx_tile<kIntxTileRows, kVectors>(w, n0 + r, s.weight + r * kIntxColumns, xp, k0, k1,
-                                           out + r * stride, stride);
-      for (; r < count; ++r)
-        intx_tile<1, kVectors>(w, n0 + r, s.weight + r * kIntxColumns, xp, k0, k1,
-                               out + r * stride, stride);
+      for (; r + kRows <= count; r += kRows) tiles.template operator()<kRows>(r);
+      for (; r < count; ++r) tiles.template operator()<1>(r);
     }
   }
 }

@@ -19,12 +19,16 @@ using Floats = Simd::Floats;
 /// Vectors that one round of a reader gives: those of a word of the 1-bit plane.
 constexpr int kRound = 8;
 constexpr std::int64_t kRoundColumns = kRound * kBytes;
+/// Bytes from what a dot product reads to what it asks for, into the second-level cache.
+constexpr std::int64_t kIntxAhead = 8192;
 
 template <int kBits>
 class IntxReader {
  public:
-  TORCHAO_CPP_ALWAYS_INLINE IntxReader(const IntxRows& w, std::int64_t n)
-      : plane4_(w.codes + n * w.row_bytes),
+  /// `ahead`: bytes from what is read to what is asked for.
+  TORCHAO_CPP_ALWAYS_INLINE IntxReader(const IntxRows& w, std::int64_t n, std::int64_t ahead)
+      : ahead_(ahead),
+        plane4_(w.codes + n * w.row_bytes),
         plane2_(plane4_ + ((kBits & 4) != 0 ? rounded_up(w.columns, 2 * kBytes) / 2 : 0)),
         plane1_(plane2_ + ((kBits & 2) != 0 ? rounded_up(w.columns, 4 * kBytes) / 4 : 0)) {}
 
@@ -53,8 +57,8 @@ class IntxReader {
   }
 
  private:
-  TORCHAO_CPP_ALWAYS_INLINE static Bytes word(const std::byte* plane, std::int64_t u) {
-    prefetch_far(plane + u * kBytes + 8192);
+  TORCHAO_CPP_ALWAYS_INLINE Bytes word(const std::byte* plane, std::int64_t u) const {
+    prefetch_far(plane + u * kBytes + ahead_);
     return SimdBytes::load(plane + u * kBytes);
   }
   // Bits from kFrom on, moved to kTo; kMask is what they cover there.
@@ -65,6 +69,7 @@ class IntxReader {
     return SimdBytes::bits_of(v, kMask);
   }
 
+  std::int64_t ahead_;
   const std::byte* plane4_;
   const std::byte* plane2_;
   const std::byte* plane1_;
@@ -147,7 +152,7 @@ template <int kBits, int kM, bool kHalves>
 TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
                                             const std::byte* const (&x)[kM],
                                             std::int64_t per_group, Floats (&sums)[kM]) {
-  IntxReader<kBits> reader(w, n);
+  IntxReader<kBits> reader(w, n, kIntxAhead);
   const GroupVectors<kHalves> groups(w, n);
   TORCHAO_CPP_UNROLL
   for (int i = 0; i < kM; ++i) sums[i] = Simd::zero();
@@ -216,11 +221,12 @@ void intx_dot(const IntxRows& w, std::int64_t n0, std::int64_t count, const std:
   });
 }
 
-/// Row n's columns k0 .. k1 (whole rounds but for the row's end) as q - zero into `put(vector, codes)`.
+/// Row n's columns k0 .. k1 (whole rounds but for the row's end) as q - zero into `put(vector,
+/// codes)`; `ahead` as IntxReader has it.
 template <int kBits, typename Put>
 TORCHAO_CPP_ALWAYS_INLINE void read_intx(const IntxRows& w, std::int64_t n, std::int64_t k0,
-                                         std::int64_t k1, const Put& put) {
-  IntxReader<kBits> reader(w, n);
+                                         std::int64_t k1, std::int64_t ahead, const Put& put) {
+  IntxReader<kBits> reader(w, n, ahead);
   const bool is_half = w.groups > 1 && w.group_columns < kBytes;
   const GroupVectors<false> whole(w, n);
   const GroupVectors<true> halves(w, n);
