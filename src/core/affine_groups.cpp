@@ -154,8 +154,9 @@ template <MappingType kMapping, DType kDType>
 
 template <DType kDType>
 [[gnu::always_inline]] inline void choose_all(const ScaleChoice& c, const float* lo,
-                                              const float* hi, std::int64_t count, float* scale,
-                                              std::int8_t* zero_point) noexcept {
+                                              const float* hi, std::int64_t count,
+                                              float* __restrict scale,
+                                              std::int8_t* __restrict zero_point) noexcept {
   const auto run = [=]<MappingType kMapping>(ScaleChoice choice) __attribute__((always_inline)) {
     for (std::int64_t i = 0; i < count; ++i) {
       const BlockQParams q = choose_one<kMapping, kDType>(choice, lo[i], hi[i]);
@@ -280,15 +281,16 @@ void quantize_groups_of(const AffineGroups& w, bool product_is_float32) noexcept
 }
 
 template <DType kScale>
-[[gnu::always_inline]] inline void store_scales_as(const ChosenScales& c, void* scales,
+[[gnu::always_inline]] inline void store_scales_as(const ChosenScales& chosen, void* scales,
                                                    std::int64_t first) noexcept {
+  const ChosenScales c = chosen;
+  for (std::int64_t g = 0; g < c.count; ++g) c.values[g] = round_to(kScale, c.values[g]);
+  for (std::int64_t g = 0; g < c.count; ++g) store_float(kScale, scales, first + g, c.values[g]);
+  for (std::int64_t g = 0; g < c.count; ++g) c.values[g] = reciprocal_in(kScale, c.values[g]);
+  // A product of finite factors is no NaN.
   for (std::int64_t g = 0; g < c.count; ++g) {
-    const float scale = round_to(kScale, c.values[g]);
-    store_float(kScale, scales, first + g, scale);
-    const float reciprocal = reciprocal_in(kScale, scale);
-    c.values[g] = reciprocal;
-    // A product of finite factors is no NaN.
-    c.has_nan[g] = !(is_finite(c.lo[g]) && is_finite(c.hi[g]) && is_finite(reciprocal));
+    const bool all_finite = is_finite(c.lo[g]) & is_finite(c.hi[g]) & is_finite(c.values[g]);
+    c.has_nan[g] = !all_finite;
   }
 }
 
