@@ -59,10 +59,10 @@ struct TileSink {
   std::byte* out;  ///< Of column 0.
 
   TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { torchao_cpp::prefetch(p); }
-  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
+  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, const Pairs (&v)[1][2]) {
     std::byte* to = out + k / kAmxColumns * kAmxBytes;
-    _mm512_storeu_si512(to, v0);
-    _mm512_storeu_si512(to + kAmxBytes, v1);
+    _mm512_storeu_si512(to, v[0][0]);
+    _mm512_storeu_si512(to + kAmxBytes, v[0][1]);
   }
 };
 
@@ -72,11 +72,10 @@ template <typename Codes>
                                   std::int64_t k0, std::int64_t k1, float* scales,
                                   std::byte* out) {
   const std::int64_t tiles = tiles_along(k1 - k0);
-  const auto row = [&](std::int64_t i) { return n0 + i; };
   const PairRange range(w, k0, k1);
-  for_pair_rows<Codes>(w, count, range, scales, row, [&](std::int64_t i, const auto& row_scales) {
+  for_pair_rows<Codes, 1>(w, n0, count, range, scales, [&](std::int64_t i, const auto& row_scales) {
     TileSink sink{amx_weight_row(out, i) - k0 / kAmxColumns * kAmxBytes};
-    Codes::read(w, row_scales, n0 + i, range, w.row_bytes, sink);
+    read_rows<Codes>(w, row_scales, n0 + i, range, w.row_bytes, sink);
   });
   for (std::int64_t i = count; i < rounded_up(count, 2 * kAmxRows); ++i)
     for (std::int64_t t = 0; t < tiles; ++t)

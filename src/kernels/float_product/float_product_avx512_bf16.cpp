@@ -16,9 +16,9 @@ struct StorePairs {
   std::byte* out;  ///< Of column 0.
 
   TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { prefetch_far(p); }
-  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
-    _mm512_storeu_si512(out + k * 2, v0);
-    _mm512_storeu_si512(out + k * 2 + 64, v1);
+  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, const Pairs (&v)[1][2]) {
+    _mm512_storeu_si512(out + k * 2, v[0][0]);
+    _mm512_storeu_si512(out + k * 2 + 64, v[0][1]);
   }
 };
 
@@ -78,10 +78,9 @@ template <typename Codes>
 [[gnu::noinline]] void take_apart(const CodeRows& w, std::int64_t n0, std::int64_t count,
                                   const PairRange& range, std::int64_t ahead, float* scratch,
                                   std::byte* out) {
-  const auto row = [&](std::int64_t i) { return n0 + i; };
-  for_pair_rows<Codes>(w, count, range, scratch, row, [&](std::int64_t i, const auto& scales) {
+  for_pair_rows<Codes, 1>(w, n0, count, range, scratch, [&](std::int64_t i, const auto& scales) {
     StorePairs sink{out + i * kGemmStride * 4 - range.begin * 2};
-    Codes::read(w, scales, n0 + i, range, ahead, sink);
+    read_rows<Codes>(w, scales, n0 + i, range, ahead, sink);
   });
 }
 

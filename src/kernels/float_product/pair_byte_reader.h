@@ -58,26 +58,22 @@ TORCHAO_CPP_ALWAYS_INLINE void reorder(PairOrder order, Pairs& v0, Pairs& v1) {
   v0 = v;
 }
 
-/// Hands 64 columns to the sink: sink.step(k, v0, v1); columns from `end` on are 0. kIsWhole: there
-/// are none. Sink::prefetch(p) asks for what is read later.
-template <PairOrder kOrder, bool kIsWhole = false, typename Sink>
-TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_t end, Pairs v0,
-                                         Pairs v1) {
-  if (!kIsWhole && end - k < kPairColumns) {
-    const __mmask64 mask = first_columns(end - k);
-    Pairs m0 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask), -1);
-    Pairs m1 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask >> 32), -1);
-    reorder(kOrder, m0, m1);
-    v0 = _mm512_and_si512(v0, m0);
-    v1 = _mm512_and_si512(v1, m1);
-  }
-  sink.step(k, v0, v1);
+/// Columns from `end` on become 0, of 64 from k on.
+template <PairOrder kOrder>
+TORCHAO_CPP_ALWAYS_INLINE void clear_rest(std::int64_t k, std::int64_t end, Pairs& v0, Pairs& v1) {
+  const __mmask64 mask = first_columns(end - k);
+  Pairs m0 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask), -1);
+  Pairs m1 = _mm512_maskz_set1_epi16(static_cast<__mmask32>(mask >> 32), -1);
+  reorder(kOrder, m0, m1);
+  v0 = _mm512_and_si512(v0, m0);
+  v1 = _mm512_and_si512(v1, m1);
 }
 
 /// Scales and zero points of one weight row, as they are stored: widened in scratch memory, they
 /// would be loaded before their store is through.
 class PairScales {
  public:
+  PairScales() = default;
   PairScales(const CodeRows& w, std::int64_t n)
       : w_(&w),
         first_(!w.is_scaled ? 0 : (w.block_rows == 1 ? n : n / w.block_rows) * w.blocks_per_row) {}
@@ -167,16 +163,20 @@ struct BlockScaling {
   Floats scale, zero;
   bool is_zero_float;
 
-  TORCHAO_CPP_ALWAYS_INLINE BlockScaling(const CodeRows& w, const PairScales& scales,
-                                         std::int64_t block)
-      : scale(scales.scale(block)),
-        zero(scales.zero(block)),
-        is_zero_float(w.zero_kind == CodeZero::kFloat) {}
-
   // Not rounded yet. A zero point of 0 changes nothing in either form.
   TORCHAO_CPP_ALWAYS_INLINE Floats apply(Floats code) const {
     return is_zero_float ? Simd::add(Simd::mul(code, scale), zero)
                          : Simd::mul(Simd::sub(code, zero), scale);
+  }
+};
+
+/// Those of a row's blocks.
+struct RowScaling {
+  const CodeRows* w;
+  PairScales scales;
+
+  TORCHAO_CPP_ALWAYS_INLINE BlockScaling block(std::int64_t b) const {
+    return {scales.scale(b), scales.zero(b), w->zero_kind == CodeZero::kFloat};
   }
 };
 
@@ -202,11 +202,26 @@ struct PairRange {
   TORCHAO_CPP_ALWAYS_INLINE std::int64_t block_steps() const {
     return block_columns / kPairColumns;
   }
-  /// The block of column k for kGroups > 1 blocks in 64 columns; past the end of the row the last
-  /// one.
-  template <int kGroups>
-  TORCHAO_CPP_ALWAYS_INLINE std::int64_t small_block(std::int64_t k) const {
-    return smaller(k / (kPairColumns / kGroups), row_last);
+};
+
+/// Counts steps along blocks of whole steps.
+struct BlockSteps {
+  std::int64_t block;  ///< Where the steps are.
+  std::int64_t left, steps;
+
+  BlockSteps() = default;
+  TORCHAO_CPP_ALWAYS_INLINE explicit BlockSteps(const PairRange& range)
+      : block(range.first_block), left(range.steps_left), steps(range.block_steps()) {}
+
+  /// Before each step: whether it is the first of another block.
+  TORCHAO_CPP_ALWAYS_INLINE bool is_next() {
+    const bool next = left == 0;
+    if (next) {
+      ++block;
+      left = steps;
+    }
+    --left;
+    return next;
   }
 };
 
@@ -275,29 +290,44 @@ struct StoredScales {
   }
 };
 
+/// A reader of one row gives 64 columns after the other: Codes::Row, begun with a row and a range of
+/// its columns. next<kJ, kIsWhole, Sink>(k, at, v0, v1) reads those from `at` on; kJ counts them from
+/// k on, where the fields of all planes lie as in column 0, up to Codes::kSteps. kIsWhole: all 64 are
+/// in the range. Sink::prefetch(p) asks for what lies `ahead` bytes further.
+struct RowBytes {
+  const std::byte* codes;
+  std::int64_t end, ahead;
+};
+
 /// Plain bfloat16.
 struct BFloat16Pairs : StoredScales {
   static constexpr PairOrder kOrder = PairOrder::kNatural;
+  static constexpr int kSteps = 1;
 
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales&, std::int64_t n,
-                                             const PairRange& range, std::int64_t ahead,
-                                             Sink& sink) {
-    const std::byte* row = w.codes + n * w.row_bytes;
-    const std::int64_t end = range.end;
-    std::int64_t k = range.begin;
-    for (; k + kPairColumns <= end; k += kPairColumns) {
-      const std::byte* from = row + k * 2;
-      Sink::prefetch(from + ahead);
-      Sink::prefetch(from + ahead + 64);
-      sink.step(k, _mm512_loadu_si512(from), _mm512_loadu_si512(from + 64));
+  class Row {
+   public:
+    TORCHAO_CPP_ALWAYS_INLINE void begin(const CodeRows& w, const PairScales&, std::int64_t n,
+                                         const PairRange& range, std::int64_t ahead) {
+      row_ = {w.codes + n * w.row_bytes, range.end, ahead};
     }
-    if (k == end) return;
-    const __mmask64 mask = first_columns(end - k);
-    const std::byte* from = row + k * 2;
-    sink.step(k, _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), from),
-              _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask >> 32), from + 64));
-  }
+    template <int, bool kIsWhole, typename Sink>
+    TORCHAO_CPP_ALWAYS_INLINE void next(std::int64_t, std::int64_t at, Pairs& v0, Pairs& v1) {
+      const std::byte* from = row_.codes + at * 2;
+      Sink::prefetch(from + row_.ahead);
+      Sink::prefetch(from + row_.ahead + 64);
+      if constexpr (kIsWhole) {
+        v0 = _mm512_loadu_si512(from);
+        v1 = _mm512_loadu_si512(from + 64);
+      } else {
+        const __mmask64 mask = first_columns(row_.end - at);
+        v0 = _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask), from);
+        v1 = _mm512_maskz_loadu_epi16(static_cast<__mmask32>(mask >> 32), from + 64);
+      }
+    }
+
+   private:
+    RowBytes row_;
+  };
 };
 
 /// 64 codes of one byte.
@@ -311,48 +341,59 @@ TORCHAO_CPP_ALWAYS_INLINE Pairs load_bytes(const std::byte* from, std::int64_t c
 template <CodeForm kForm, int kGroups>
 struct ConvertedPairs : StoredScales {
   static constexpr PairOrder kOrder = PairOrder::kNatural;
+  static constexpr int kSteps = 1;
 
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
-                                             std::int64_t n, const PairRange& range,
-                                             std::int64_t ahead, Sink& sink) {
-    const std::byte* row = w.codes + n * w.row_bytes;
-    const std::int64_t end = range.end;
-    std::int64_t block = range.first_block, steps = range.steps_left;
-    for (std::int64_t k = range.begin; k < end;) {
-      const BlockScaling scaling(w, scales, kGroups == 1 ? block++ : 0);
-      const std::int64_t stop = kGroups == 1 ? smaller(end, k + steps * kPairColumns) : end;
-      steps = range.block_steps();
-      for (; k < stop; k += kPairColumns) {
-        Sink::prefetch(row + k + ahead);
-        const std::byte* from = row + k;
-        alignas(64) std::byte rest[kPairColumns];
-        if (end - k < kPairColumns) {
-          _mm512_store_si512(rest, load_bytes(from, end - k));
-          from = rest;
-        }
-        Floats v[4];
-        TORCHAO_CPP_UNROLL
-        for (int i = 0; i < 4; ++i) {
-          v[i] = load_codes<kForm>(from + i * kLanes);
-          if constexpr (form_factor<kForm>() != 1.0f)
-            v[i] = Simd::mul(v[i], Simd::set1(form_factor<kForm>()));
-          if constexpr (kGroups == 1) v[i] = scaled(scaling, v[i]);
-          if constexpr (kGroups > 1) {
-            const std::int64_t b = range.template small_block<kGroups>(k + i * kLanes);
-            v[i] = scaled(BlockScaling(w, scales, b), v[i]);
-          }
-        }
-        hand_over<kOrder>(sink, k, end, to_pairs(v[0], v[1]), to_pairs(v[2], v[3]));
-      }
+  class Row {
+   public:
+    TORCHAO_CPP_ALWAYS_INLINE void begin(const CodeRows& w, const PairScales& scales,
+                                         std::int64_t n, const PairRange& range,
+                                         std::int64_t ahead) {
+      row_ = {w.codes + n * w.row_bytes, range.end, ahead};
+      scaling_ = {&w, scales};
+      row_last_ = range.row_last;
+      blocks_ = BlockSteps(range);
+      if constexpr (kGroups == 1) block_ = scaling_.block(range.first_block);
     }
-  }
+    template <int, bool kIsWhole, typename Sink>
+    TORCHAO_CPP_ALWAYS_INLINE void next(std::int64_t, std::int64_t at, Pairs& v0, Pairs& v1) {
+      if constexpr (kGroups == 1) {
+        if (blocks_.is_next()) block_ = scaling_.block(blocks_.block);
+      }
+      const std::byte* from = row_.codes + at;
+      Sink::prefetch(from + row_.ahead);
+      alignas(64) std::byte rest[kPairColumns];
+      if constexpr (!kIsWhole) {
+        _mm512_store_si512(rest, load_bytes(from, row_.end - at));
+        from = rest;
+      }
+      Floats v[4];
+      TORCHAO_CPP_UNROLL
+      for (int i = 0; i < 4; ++i) {
+        v[i] = load_codes<kForm>(from + i * kLanes);
+        if constexpr (form_factor<kForm>() != 1.0f)
+          v[i] = Simd::mul(v[i], Simd::set1(form_factor<kForm>()));
+        if constexpr (kGroups == 1) v[i] = scaled(block_, v[i]);
+        if constexpr (kGroups > 1) {
+          const std::int64_t b = (at + i * kLanes) / (kPairColumns / kGroups);
+          v[i] = scaled(scaling_.block(smaller(b, row_last_)), v[i]);
+        }
+      }
+      v0 = to_pairs(v[0], v[1]);
+      v1 = to_pairs(v[2], v[3]);
+    }
 
- private:
-  // Only integers have zero points here.
-  TORCHAO_CPP_ALWAYS_INLINE static Floats scaled(const BlockScaling& scaling, Floats v) {
-    return kForm == CodeForm::kInt8 ? scaling.apply(v) : Simd::mul(v, scaling.scale);
-  }
+   private:
+    // Only integers have zero points here.
+    TORCHAO_CPP_ALWAYS_INLINE static Floats scaled(const BlockScaling& scaling, Floats v) {
+      return kForm == CodeForm::kInt8 ? scaling.apply(v) : Simd::mul(v, scaling.scale);
+    }
+
+    RowBytes row_;
+    RowScaling scaling_;
+    std::int64_t row_last_;
+    BlockSteps blocks_;
+    BlockScaling block_;
+  };
 };
 
 /// Codes of one byte that are looked up: kVectors = 2 and a sign, or 1 and none. Blocks of whole
@@ -360,27 +401,39 @@ struct ConvertedPairs : StoredScales {
 template <int kVectors>
 struct TabledPairs : StoredScales {
   static constexpr PairOrder kOrder = PairOrder::kBytes;
+  static constexpr int kSteps = 1;
 
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
-                                             std::int64_t n, const PairRange& range,
-                                             std::int64_t ahead, Sink& sink) {
-    const std::byte* row = w.codes + n * w.row_bytes;
-    const std::int64_t end = range.end;
-    std::int64_t block = range.first_block, steps = range.steps_left;
-    for (std::int64_t k = range.begin; k < end;) {
-      PairTable<kVectors> table;
-      fill_table(w, BlockScaling(w, scales, block++), table);
-      const std::int64_t stop = smaller(end, k + steps * kPairColumns);
-      steps = range.block_steps();
-      for (; k < stop; k += kPairColumns) {
-        Sink::prefetch(row + k + ahead);
-        Pairs v0, v1;
-        table.template look_up<kVectors == 2>(load_bytes(row + k, end - k), v0, v1);
-        hand_over<kOrder>(sink, k, end, v0, v1);
-      }
+  class Row {
+   public:
+    TORCHAO_CPP_ALWAYS_INLINE void begin(const CodeRows& w, const PairScales& scales,
+                                         std::int64_t n, const PairRange& range,
+                                         std::int64_t ahead) {
+      row_ = {w.codes + n * w.row_bytes, range.end, ahead};
+      scaling_ = {&w, scales};
+      blocks_ = BlockSteps(range);
+      set_table(range.first_block);
     }
-  }
+    template <int, bool, typename Sink>
+    TORCHAO_CPP_ALWAYS_INLINE void next(std::int64_t, std::int64_t at, Pairs& v0, Pairs& v1) {
+      if (blocks_.is_next()) set_table(blocks_.block);
+      const std::byte* from = row_.codes + at;
+      Sink::prefetch(from + row_.ahead);
+      table_.template look_up<kVectors == 2>(load_bytes(from, row_.end - at), v0, v1);
+    }
+
+   private:
+    // By way of another table, whose address goes elsewhere: this one stays in registers.
+    TORCHAO_CPP_ALWAYS_INLINE void set_table(std::int64_t block) {
+      PairTable<kVectors> table;
+      fill_table(*scaling_.w, scaling_.block(block), table);
+      table_ = table;
+    }
+
+    RowBytes row_;
+    RowScaling scaling_;
+    BlockSteps blocks_;
+    PairTable<kVectors> table_;
+  };
 };
 
 }  // namespace

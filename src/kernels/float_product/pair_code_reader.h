@@ -85,6 +85,60 @@ void with_pair_codes(const CodeRows& w, const F& fn) {
   }
 }
 
+/// Calls step<J, is whole>(k, k + 64 * J) for every 64 columns of begin .. end, k a multiple of 64 *
+/// kSteps. begin is a multiple of 64, and of more where for_pair_steps() is called. Everything is
+/// inlined: what `step` refers to stays in registers.
+template <int kSteps, bool kIsWhole, int kJ = 0, typename Step>
+TORCHAO_CPP_ALWAYS_INLINE void pair_steps(std::int64_t k, std::int64_t begin, std::int64_t end,
+                                          const Step& step) {
+  const std::int64_t at = k + kJ * kPairColumns;
+  if constexpr (!kIsWhole) {
+    if (at >= end) return;
+  }
+  if (kIsWhole || at >= begin) step.template operator()<kJ, kIsWhole>(k, at);
+  if constexpr (kJ + 1 < kSteps) pair_steps<kSteps, kIsWhole, kJ + 1>(k, begin, end, step);
+}
+/// Few kSteps: begin is a multiple of 256, and only the last columns of a row are looked at twice.
+/// Many would need twice as much code.
+template <int kSteps, typename Step>
+TORCHAO_CPP_ALWAYS_INLINE void for_pair_steps(std::int64_t begin, std::int64_t end,
+                                              const Step& step) {
+  constexpr std::int64_t kColumns = kSteps * kPairColumns;
+  std::int64_t k = begin & ~(kColumns - 1);
+  if constexpr (kSteps < 8) {
+    for (; k + kColumns <= end; k += kColumns) pair_steps<kSteps, true>(k, begin, end, step);
+    if (k < end) pair_steps<kSteps, false>(k, begin, end, step);
+  } else {
+    for (; k < end; k += kColumns) pair_steps<kSteps, false>(k, begin, end, step);
+  }
+}
+
+/// Columns of kRows rows from n on, 64 of each at a time, into sink.step(k, v): v[r] are those of row
+/// n + r, 0 from range.end on. Sink::prefetch(p) asks for what lies `ahead` bytes further.
+template <typename Codes, int kRows, typename Sink>
+TORCHAO_CPP_ALWAYS_INLINE void read_rows(const CodeRows& w,
+                                         const typename Codes::Scales (&scales)[kRows],
+                                         std::int64_t n, const PairRange& range,
+                                         std::int64_t ahead, Sink& sink) {
+  typename Codes::Row rows[kRows];
+  TORCHAO_CPP_UNROLL
+  for (int r = 0; r < kRows; ++r) rows[r].begin(w, scales[r], n + r, range, ahead);
+  // What is stored by a sink may be anything to the compiler, but for copies.
+  const std::int64_t end = range.end;
+  for_pair_steps<Codes::kSteps>(
+      range.begin, end,
+      [&]<int kJ, bool kIsWhole>(std::int64_t k, std::int64_t at) __attribute__((always_inline)) {
+        Pairs v[kRows][2];
+        TORCHAO_CPP_UNROLL
+        for (int r = 0; r < kRows; ++r) {
+          rows[r].template next<kJ, kIsWhole, Sink>(k, at, v[r][0], v[r][1]);
+          if (!kIsWhole && end - at < kPairColumns)
+            clear_rest<Codes::kOrder>(at, end, v[r][0], v[r][1]);
+        }
+        sink.step(at, v);
+      });
+}
+
 /// The order in which with_pair_codes() gives columns.
 inline PairOrder pair_order(const CodeRows& w) {
   PairOrder out = PairOrder::kNatural;
@@ -127,32 +181,39 @@ TORCHAO_CPP_ALWAYS_INLINE void transpose_x(const std::byte* x, std::int64_t rows
   Simd::transpose(second);
 }
 
-/// Floats that for_pair_rows() needs as scratch.
-inline std::int64_t pair_row_floats(const CodeRows& w) { return 2 * pair_table_bytes(w) / 4; }
+/// Floats that for_pair_rows() needs as scratch, for two rows at a time at most.
+inline std::int64_t pair_row_floats(const CodeRows& w) { return 4 * pair_table_bytes(w) / 4; }
 
-/// Calls fn(i, scales) for rows row(0) .. row(count - 1) and a range of columns, scales as
-/// Codes::read() takes them. Those of the next row are made before a row is read, so that its
-/// tables have left the store buffer by then.
-template <typename Codes, typename Row, typename F>
-TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t count,
-                                             const PairRange& range, float* scratch, const Row& row,
-                                             const F& fn) {
+/// Calls fn(i, scales) for i = 0, kRows .. below count, scales of rows n0 + i .. as read_rows() takes
+/// them; those past the last row are its. Those of the next call are made before, so that tables have
+/// left the store buffer by then.
+template <typename Codes, int kRows, typename F>
+TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t n0,
+                                             std::int64_t count, const PairRange& range,
+                                             float* scratch, const F& fn) {
   auto* tables = reinterpret_cast<std::byte*>(scratch);
   // Scales and zero points as far ahead as the codes.
   const bool has_groups = w.is_scaled && w.blocks_per_row > 1;
   const std::int64_t bytes = w.row_bytes * (range.end - range.begin) / w.columns;
   const std::int64_t rows_ahead = kDotAhead / (bytes > 0 ? bytes : 1) + 1;
-  const auto prepare = [&](std::int64_t i) __attribute__((always_inline)) {
-    if (has_groups)
-      PairScales(w, row(i) + rows_ahead).prefetch(range.first_block, range.last_block);
-    return Codes::prepare(w, row(i), range, tables + i % 2 * pair_table_bytes(w));
+  using Scales = typename Codes::Scales;
+  const auto prepare = [&](std::int64_t i, Scales(&scales)[kRows]) __attribute__((always_inline)) {
+    TORCHAO_CPP_UNROLL
+    for (int r = 0; r < kRows; ++r) {
+      const std::int64_t row = n0 + smaller(i + r, count - 1);
+      if (has_groups) PairScales(w, row + rows_ahead).prefetch(range.first_block, range.last_block);
+      scales[r] = Codes::prepare(w, row, range,
+                                 tables + (i / kRows % 2 * kRows + r) * pair_table_bytes(w));
+    }
   };
   if (count == 0) return;
-  auto scales = prepare(0);
-  for (std::int64_t i = 0; i < count; ++i) {
-    const auto next = i + 1 < count ? prepare(i + 1) : scales;
+  Scales scales[kRows], next[kRows];
+  prepare(0, scales);
+  for (std::int64_t i = 0; i < count; i += kRows) {
+    if (i + kRows < count) prepare(i + kRows, next);
     fn(i, scales);
-    scales = next;
+    TORCHAO_CPP_UNROLL
+    for (int r = 0; r < kRows; ++r) scales[r] = next[r];
   }
 }
 

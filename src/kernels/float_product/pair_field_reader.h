@@ -14,6 +14,7 @@ namespace {
 template <int kBits>
 class FieldBytes {
  public:
+  FieldBytes() = default;
   TORCHAO_CPP_ALWAYS_INLINE FieldBytes(const CodeRows& w, std::int64_t n) {
     plane4_ = w.codes + n * w.row_bytes;
     plane2_ = plane4_ + ((kBits & 4) != 0 ? bytes(w.columns, 4) : 0);
@@ -75,36 +76,6 @@ constexpr int kFieldSteps = (kBits & 1) != 0   ? 8
                             : (kBits & 2) != 0 ? 4
                                                : 2;
 
-/// Calls step<J, is whole>(k, k + 64 * J) for every 64 columns of begin .. end, k a multiple of
-/// what kFieldSteps cover; J tells where their fields lie. begin is a multiple of 64, and of more
-/// where for_field_steps() is called. Everything is inlined: what `step` refers to stays in
-/// registers.
-template <int kSteps, bool kIsWhole, int kJ = 0, typename Step>
-TORCHAO_CPP_ALWAYS_INLINE void field_steps(std::int64_t k, std::int64_t begin, std::int64_t end,
-                                           const Step& step) {
-  const std::int64_t at = k + kJ * kPairColumns;
-  if constexpr (!kIsWhole) {
-    if (at >= end) return;
-  }
-  if (kIsWhole || at >= begin) step.template operator()<kJ, kIsWhole>(k, at);
-  if constexpr (kJ + 1 < kSteps) field_steps<kSteps, kIsWhole, kJ + 1>(k, begin, end, step);
-}
-/// Even kBits: begin is a multiple of 256, and only the last columns of a row are looked at twice.
-/// Odd ones would need twice as much code.
-template <int kBits, typename Step>
-TORCHAO_CPP_ALWAYS_INLINE void for_field_steps(std::int64_t begin, std::int64_t end,
-                                               const Step& step) {
-  constexpr int kSteps = kFieldSteps<kBits>;
-  constexpr std::int64_t kColumns = kSteps * kPairColumns;
-  std::int64_t k = begin & ~(kColumns - 1);
-  if constexpr (kSteps < 8) {
-    for (; k + kColumns <= end; k += kColumns) field_steps<kSteps, true>(k, begin, end, step);
-    if (k < end) field_steps<kSteps, false>(k, begin, end, step);
-  } else {
-    for (; k < end; k += kColumns) field_steps<kSteps, false>(k, begin, end, step);
-  }
-}
-
 /// Packed fields of at most 4 bits. Each block has a table of 16 entries, made beforehand for all
 /// blocks of the range: [four blocks][lower 16 bytes], [four blocks][upper 16 bytes]. kGroups
 /// blocks in 64 columns: 1 (blocks of whole steps), 2 or 4; more than one are looked up in one
@@ -112,6 +83,7 @@ TORCHAO_CPP_ALWAYS_INLINE void for_field_steps(std::int64_t begin, std::int64_t 
 template <int kBits, int kGroups>
 struct SmallFieldPairs {
   static constexpr PairOrder kOrder = PairOrder::kBytes;
+  static constexpr int kSteps = kFieldSteps<kBits>;
   static constexpr std::int64_t kFourTables = 4 * 32;
 
   /// Where prepare() has the lower byte of entry i % 16 of block i / 16.
@@ -161,44 +133,38 @@ struct SmallFieldPairs {
     return tables;
   }
 
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const Scales& scales,
-                                             std::int64_t n, const PairRange& range,
-                                             std::int64_t ahead, Sink& sink) {
-    const FieldBytes<kBits> fields(w, n);
-    // What is stored by a sink may be anything to the compiler, but for copies.
-    const std::int64_t end = range.end, block_steps = range.block_steps();
-    PairTable<1> table;
-    std::int64_t block = range.first_block - first(range);
-    std::int64_t left = 0;
-    if constexpr (kGroups == 1) {
-      left = range.steps_left;
-      load_table(scales, block++, table);
+  class Row {
+   public:
+    TORCHAO_CPP_ALWAYS_INLINE void begin(const CodeRows& w, const Scales& tables, std::int64_t n,
+                                         const PairRange& range, std::int64_t ahead) {
+      fields_ = FieldBytes<kBits>(w, n);
+      ahead_ = ahead;
+      tables_ = tables - (first(range) >> 2) * kFourTables;
+      blocks_ = BlockSteps(range);
+      if constexpr (kGroups == 1) load_table(tables_, blocks_.block, table_);
     }
-    // Of column 0, where the tables of all blocks in use are one after the other.
-    constexpr int kColumnShift = kGroups == 4 ? 6 : 7;
-    const std::byte* const row_tables = scales - (first(range) >> 2) * kFourTables;
-    for_field_steps<kBits>(
-        range.begin, end,
-        [&]<int kJ, bool kIsWhole>(std::int64_t k, std::int64_t at) __attribute__((always_inline)) {
-          Pairs index = fields.template codes<kJ, Sink>(k, ahead);
-          if constexpr (kGroups == 1) {
-            if (left == 0) {
-              load_table(scales, block++, table);
-              left = block_steps;
-            }
-            --left;
-          } else {
-            const std::byte* from = row_tables + (at >> kColumnShift) * kFourTables;
-            table.low[0] = _mm512_load_si512(from);
-            table.high[0] = _mm512_load_si512(from + 64);
-            index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), index, group_bits<kJ>(), 0xCA);
-          }
-          Pairs v0, v1;
-          table.template look_up<false>(index, v0, v1);
-          hand_over<kOrder, kIsWhole>(sink, at, end, v0, v1);
-        });
-  }
+    template <int kJ, bool, typename Sink>
+    TORCHAO_CPP_ALWAYS_INLINE void next(std::int64_t k, std::int64_t at, Pairs& v0, Pairs& v1) {
+      Pairs index = fields_.template codes<kJ, Sink>(k, ahead_);
+      if constexpr (kGroups == 1) {
+        if (blocks_.is_next()) load_table(tables_, blocks_.block, table_);
+      } else {
+        constexpr int kColumnShift = kGroups == 4 ? 6 : 7;
+        const std::byte* from = tables_ + (at >> kColumnShift) * kFourTables;
+        table_.low[0] = _mm512_load_si512(from);
+        table_.high[0] = _mm512_load_si512(from + 64);
+        index = _mm512_ternarylogic_epi32(_mm512_set1_epi8(15), index, group_bits<kJ>(), 0xCA);
+      }
+      table_.template look_up<false>(index, v0, v1);
+    }
+
+   private:
+    FieldBytes<kBits> fields_;
+    std::int64_t ahead_;
+    const std::byte* tables_;  ///< Of block 0, where the tables of all blocks lie one after the other.
+    BlockSteps blocks_;
+    PairTable<1> table_;
+  };
 
  private:
   struct Unchanged {
@@ -267,58 +233,60 @@ inline std::int64_t pair_table_bytes(const CodeRows& w) {
 template <int kBits, int kGroups>
 struct ConvertedFieldPairs : StoredScales {
   static constexpr PairOrder kOrder = PairOrder::kQuads;
+  static constexpr int kSteps = kFieldSteps<kBits>;
 
-  template <typename Sink>
-  TORCHAO_CPP_ALWAYS_INLINE static void read(const CodeRows& w, const PairScales& scales,
-                                             std::int64_t n, const PairRange& range,
-                                             std::int64_t ahead, Sink& sink) {
-    const FieldBytes<kBits> fields(w, n);
-    const std::int64_t end = range.end, block_steps = range.block_steps();
-    const bool is_zero_float = w.zero_kind == CodeZero::kFloat;
-    // 2^23 + code is the code behind these bits.
-    const Pairs magic = _mm512_set1_epi16(0x4B00);
-    const Floats offset = Simd::set1(8388608.0f + w.code_offset);
-    std::int64_t block = range.first_block;
-    std::int64_t left = 0;
-    Floats scale{}, subtrahend{}, addend{};
-    const auto next_block = [&](std::int64_t b) __attribute__((always_inline)) {
-      scale = scales.template group_scales<kGroups>(b);
-      const Floats zero = scales.template group_zeros<kGroups>(b);
-      // Integers below 2^24: exact.
-      subtrahend = is_zero_float ? offset : Simd::add(offset, zero);
-      addend = is_zero_float ? zero : Simd::zero();
-    };
-    if constexpr (kGroups == 1) {
-      left = range.steps_left;
-      next_block(block++);
+  class Row {
+   public:
+    TORCHAO_CPP_ALWAYS_INLINE void begin(const CodeRows& w, const PairScales& scales,
+                                         std::int64_t n, const PairRange& range,
+                                         std::int64_t ahead) {
+      fields_ = FieldBytes<kBits>(w, n);
+      ahead_ = ahead;
+      scales_ = scales;
+      is_zero_float_ = w.zero_kind == CodeZero::kFloat;
+      offset_ = Simd::set1(8388608.0f + w.code_offset);
+      blocks_ = BlockSteps(range);
+      if constexpr (kGroups == 1) set_block(blocks_.block);
     }
-    for_field_steps<kBits>(
-        range.begin, end,
-        [&]<int kJ, bool kIsWhole>(std::int64_t k, std::int64_t at) __attribute__((always_inline)) {
-          if constexpr (kGroups == 1) {
-            if (left == 0) {
-              next_block(block++);
-              left = block_steps;
-            }
-            --left;
-          } else {
-            next_block(at / (kPairColumns / kGroups));
-          }
-          const Pairs codes = _mm512_and_si512(fields.template codes<kJ, Sink>(k, ahead),
-                                               _mm512_set1_epi8((1 << kBits) - 1));
-          const Pairs low = _mm512_unpacklo_epi8(codes, _mm512_setzero_si512());
-          const Pairs high = _mm512_unpackhi_epi8(codes, _mm512_setzero_si512());
-          const auto value = [&](Pairs words) __attribute__((always_inline)) {
-            const Floats v = Simd::mul(Simd::sub(_mm512_castsi512_ps(words), subtrahend), scale);
-            return is_zero_float ? Simd::add(v, addend) : v;
-          };
-          const Pairs v0 = to_pairs(value(_mm512_unpacklo_epi16(low, magic)),
-                                    value(_mm512_unpackhi_epi16(low, magic)));
-          const Pairs v1 = to_pairs(value(_mm512_unpacklo_epi16(high, magic)),
-                                    value(_mm512_unpackhi_epi16(high, magic)));
-          hand_over<kOrder, kIsWhole>(sink, at, end, v0, v1);
-        });
-  }
+    template <int kJ, bool, typename Sink>
+    TORCHAO_CPP_ALWAYS_INLINE void next(std::int64_t k, std::int64_t at, Pairs& v0, Pairs& v1) {
+      if constexpr (kGroups == 1) {
+        if (blocks_.is_next()) set_block(blocks_.block);
+      } else {
+        set_block(at / (kPairColumns / kGroups));
+      }
+      // 2^23 + code is the code behind these bits.
+      const Pairs magic = _mm512_set1_epi16(0x4B00);
+      const Pairs codes = _mm512_and_si512(fields_.template codes<kJ, Sink>(k, ahead_),
+                                           _mm512_set1_epi8((1 << kBits) - 1));
+      const Pairs low = _mm512_unpacklo_epi8(codes, _mm512_setzero_si512());
+      const Pairs high = _mm512_unpackhi_epi8(codes, _mm512_setzero_si512());
+      v0 = to_pairs(value(_mm512_unpacklo_epi16(low, magic)),
+                    value(_mm512_unpackhi_epi16(low, magic)));
+      v1 = to_pairs(value(_mm512_unpacklo_epi16(high, magic)),
+                    value(_mm512_unpackhi_epi16(high, magic)));
+    }
+
+   private:
+    TORCHAO_CPP_ALWAYS_INLINE void set_block(std::int64_t b) {
+      scale_ = scales_.template group_scales<kGroups>(b);
+      const Floats zero = scales_.template group_zeros<kGroups>(b);
+      // Integers below 2^24: exact.
+      subtrahend_ = is_zero_float_ ? offset_ : Simd::add(offset_, zero);
+      addend_ = is_zero_float_ ? zero : Simd::zero();
+    }
+    TORCHAO_CPP_ALWAYS_INLINE Floats value(Pairs words) const {
+      const Floats v = Simd::mul(Simd::sub(_mm512_castsi512_ps(words), subtrahend_), scale_);
+      return is_zero_float_ ? Simd::add(v, addend_) : v;
+    }
+
+    FieldBytes<kBits> fields_;
+    std::int64_t ahead_;
+    PairScales scales_;
+    bool is_zero_float_;
+    BlockSteps blocks_;
+    Floats offset_, scale_, subtrahend_, addend_;
+  };
 };
 
 }  // namespace

@@ -8,43 +8,91 @@
 namespace torchao_cpp {
 namespace {
 
-/// Sums of one weight row with kM rows of x, [columns / 64, rounded up][kM][64].
+/// Weight rows that are multiplied at a time: each vector of x is loaded once for all of them. Pays for
+/// few bits; of more, memory cannot give two rows at a time as fast as one.
+template <typename Codes, int kM>
+constexpr int kDotRowsAtOnce = kM > 1 && Codes::kSteps > 1 ? 2 : 1;
+/// Chains of sums for each row of the weight and of x.
+template <typename Codes, int kM>
+constexpr int kDotChains = kM == 1 ? 4 : kDotRowsAtOnce<Codes, kM> == 1 ? 2 : 1;
+
+/// Lane i: the sum of the lanes of rows[i]. kM is 1, 4 or 8.
 template <int kM>
+TORCHAO_CPP_ALWAYS_INLINE Floats sums_of_lanes(const Floats (&rows)[kM]) {
+  if constexpr (kM == 1) {
+    return Simd::set1(Simd::sum(rows[0]));
+  } else {
+    // Four rows side by side in each quarter of a vector.
+    Floats quads[kM / 4];
+    TORCHAO_CPP_UNROLL
+    for (int i = 0; i < kM / 4; ++i) {
+      Floats two[2];
+      TORCHAO_CPP_UNROLL
+      for (int j = 0; j < 2; ++j) {
+        const Floats a = rows[4 * i + 2 * j], b = rows[4 * i + 2 * j + 1];
+        two[j] = Simd::add(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+      }
+      quads[i] = Simd::add(_mm512_shuffle_ps(two[0], two[1], 0x44),
+                           _mm512_shuffle_ps(two[0], two[1], 0xEE));
+    }
+    const Floats first = quads[0], last = quads[kM / 4 - 1];
+    const Floats halves = Simd::add(_mm512_shuffle_f32x4(first, last, 0x44),
+                                    _mm512_shuffle_f32x4(first, last, 0xEE));
+    return Simd::add(_mm512_shuffle_f32x4(halves, halves, 0x08),
+                     _mm512_shuffle_f32x4(halves, halves, 0x0D));
+  }
+}
+
+/// Sums of kRows weight rows with kM rows of x, [columns / 64, rounded up][kM][64].
+template <int kM, int kRows, int kSums>
 struct PairDotSink {
-  static constexpr int kSums = kM == 1 ? 4 : 2;
   const std::byte* x;
-  Floats sums[kM][kSums];
+  Floats sums[kRows][kM][kSums];
 
   TORCHAO_CPP_ALWAYS_INLINE explicit PairDotSink(const std::byte* rows) : x(rows) {
     TORCHAO_CPP_UNROLL
+    for (int r = 0; r < kRows; ++r) TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i) TORCHAO_CPP_UNROLL
-    for (int u = 0; u < kSums; ++u) sums[i][u] = Simd::zero();
+    for (int u = 0; u < kSums; ++u) sums[r][i][u] = Simd::zero();
   }
 
   TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { prefetch_far(p); }
-  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
+  TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, const Pairs (&v)[kRows][2]) {
     const std::byte* const at = x + k * (2 * kM);
     TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i) {
-      sums[i][0] = add_products(sums[i][0], v0, _mm512_loadu_si512(at + i * 128));
-      sums[i][kSums - 1] =
-          add_products(sums[i][kSums - 1], v1, _mm512_loadu_si512(at + i * 128 + 64));
+      const Pairs x0 = _mm512_loadu_si512(at + i * 128);
+      const Pairs x1 = _mm512_loadu_si512(at + i * 128 + 64);
+      TORCHAO_CPP_UNROLL
+      for (int r = 0; r < kRows; ++r) {
+        sums[r][i][0] = add_products(sums[r][i][0], v[r][0], x0);
+        sums[r][i][kSums - 1] = add_products(sums[r][i][kSums - 1], v[r][1], x1);
+      }
     }
     if constexpr (kSums == 4) {
       // Longer chains of sums: the other two are next.
-      const Floats t0 = sums[0][0], t3 = sums[0][3];
-      sums[0][0] = sums[0][1];
-      sums[0][3] = sums[0][2];
-      sums[0][1] = t0;
-      sums[0][2] = t3;
+      Floats(&chains)[kSums] = sums[0][0];
+      const Floats t0 = chains[0], t3 = chains[3];
+      chains[0] = chains[1];
+      chains[3] = chains[2];
+      chains[1] = t0;
+      chains[2] = t3;
     }
   }
 
-  float sum(int i) const {
-    Floats total = sums[i][0];
+  /// Into out[i * stride] for m rows of x: added to what is there, unless is_first.
+  void store(int r, std::int64_t m, bool is_first, std::int64_t stride, float* out) const {
+    Floats rows[kM];
     TORCHAO_CPP_UNROLL
-    for (int u = 1; u < kSums; ++u) total = Simd::add(total, sums[i][u]);
-    return Simd::sum(total);
+    for (int i = 0; i < kM; ++i) {
+      rows[i] = sums[r][i][0];
+      TORCHAO_CPP_UNROLL
+      for (int u = 1; u < kSums; ++u) rows[i] = Simd::add(rows[i], sums[r][i][u]);
+    }
+    alignas(64) float totals[kLanes];
+    Simd::store(totals, sums_of_lanes(rows));
+    for (std::int64_t i = 0; i < m; ++i)
+      out[i * stride] = is_first ? totals[i] : out[i * stride] + totals[i];
   }
 };
 
@@ -65,18 +113,24 @@ template <typename Codes, int kM>
   const std::int64_t ahead = dot_bytes_ahead(w, columns);
   for (std::int64_t k0 = 0; k0 < w.columns; k0 += columns) {
     const PairRange range(w, k0, smaller(w.columns, k0 + columns));
-    const auto row = [&](std::int64_t i) { return n0 + i; };
-    for_pair_rows<Codes>(w, count, range, scratch, row, [&](std::int64_t i, const auto& scales) {
-      PairDotSink<kM> sink(x);
-      Codes::read(w, scales, n0 + i, range, ahead, sink);
-      TORCHAO_CPP_UNROLL
-      for (int r = 0; r < kM; ++r) {
-        if (r < m) {
-          float& sum = sums[r * count + i];
-          sum = k0 == 0 ? sink.sum(r) : sum + sink.sum(r);
-        }
-      }
-    });
+    constexpr int kRows = kDotRowsAtOnce<Codes, kM>;
+    constexpr int kChains = kDotChains<Codes, kM>;
+    const bool is_first = k0 == 0;
+    for_pair_rows<Codes, kRows>(
+        w, n0, count, range, scratch,
+        [&](std::int64_t i, const typename Codes::Scales(&scales)[kRows]) {
+          if (i + kRows <= count) {
+            PairDotSink<kM, kRows, kChains> sink(x);
+            read_rows<Codes>(w, scales, n0 + i, range, ahead, sink);
+            TORCHAO_CPP_UNROLL
+            for (int r = 0; r < kRows; ++r) sink.store(r, m, is_first, count, sums + i + r);
+          } else {
+            PairDotSink<kM, 1, kChains> sink(x);
+            const typename Codes::Scales last[1] = {scales[0]};
+            read_rows<Codes>(w, last, n0 + i, range, ahead, sink);
+            sink.store(0, m, is_first, count, sums + i);
+          }
+        });
   }
 }
 
