@@ -90,8 +90,7 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
   const LinesAhead rows = lines_of(w, n0, 2);
   multiply_block<MultiplyPairs>(
       count, pairs, static_cast<const float*>(packed_x), m, rows, scratch + pair_row_floats(w),
-      sums,
-      [&](const GemmBlock& block, float* weight) {
+      sums, [&](const GemmBlock& block, float* weight) {
         const PairRange range(w, 2 * block.word,
                               smaller(w.columns, 2 * (block.word + block.words)));
         with_pair_codes(w, [&]<typename Codes>() {

@@ -290,10 +290,10 @@ struct StoredScales {
   }
 };
 
-/// A reader of one row gives 64 columns after the other: Codes::Row, begun with a row and a range of
-/// its columns. next<kJ, kIsWhole, Sink>(k, at, v0, v1) reads those from `at` on; kJ counts them from
-/// k on, where the fields of all planes lie as in column 0, up to Codes::kSteps. kIsWhole: all 64 are
-/// in the range. Sink::prefetch(p) asks for what lies `ahead` bytes further.
+/// A reader of one row gives 64 columns after the other: Codes::Row, begun with a row and a range
+/// of its columns. next<kJ, kIsWhole, Sink>(k, at, v0, v1) reads those from `at` on; kJ counts them
+/// from k on, where the fields of all planes lie as in column 0, up to Codes::kSteps. kIsWhole: all
+/// 64 are in the range. Sink::prefetch(p) asks for what lies `ahead` bytes further.
 struct RowBytes {
   const std::byte* codes;
   std::int64_t end, ahead;

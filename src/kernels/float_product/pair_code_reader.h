@@ -85,8 +85,8 @@ void with_pair_codes(const CodeRows& w, const F& fn) {
   }
 }
 
-/// Calls step<J, is whole>(k, k + 64 * J) for every 64 columns of begin .. end, k a multiple of 64 *
-/// kSteps. begin is a multiple of 64, and of more where for_pair_steps() is called. Everything is
+/// Calls step<J, is whole>(k, k + 64 * J) for every 64 columns of begin .. end, k a multiple of 64
+/// * kSteps. begin is a multiple of 64, and of more where for_pair_steps() is called. Everything is
 /// inlined: what `step` refers to stays in registers.
 template <int kSteps, bool kIsWhole, int kJ = 0, typename Step>
 TORCHAO_CPP_ALWAYS_INLINE void pair_steps(std::int64_t k, std::int64_t begin, std::int64_t end,
@@ -113,13 +113,13 @@ TORCHAO_CPP_ALWAYS_INLINE void for_pair_steps(std::int64_t begin, std::int64_t e
   }
 }
 
-/// Columns of kRows rows from n on, 64 of each at a time, into sink.step(k, v): v[r] are those of row
-/// n + r, 0 from range.end on. Sink::prefetch(p) asks for what lies `ahead` bytes further.
+/// Columns of kRows rows from n on, 64 of each at a time, into sink.step(k, v): v[r] are those of
+/// row n + r, 0 from range.end on. Sink::prefetch(p) asks for what lies `ahead` bytes further.
 template <typename Codes, int kRows, typename Sink>
 TORCHAO_CPP_ALWAYS_INLINE void read_rows(const CodeRows& w,
                                          const typename Codes::Scales (&scales)[kRows],
-                                         std::int64_t n, const PairRange& range,
-                                         std::int64_t ahead, Sink& sink) {
+                                         std::int64_t n, const PairRange& range, std::int64_t ahead,
+                                         Sink& sink) {
   typename Codes::Row rows[kRows];
   TORCHAO_CPP_UNROLL
   for (int r = 0; r < kRows; ++r) rows[r].begin(w, scales[r], n + r, range, ahead);
@@ -184,13 +184,12 @@ TORCHAO_CPP_ALWAYS_INLINE void transpose_x(const std::byte* x, std::int64_t rows
 /// Floats that for_pair_rows() needs as scratch, for two rows at a time at most.
 inline std::int64_t pair_row_floats(const CodeRows& w) { return 4 * pair_table_bytes(w) / 4; }
 
-/// Calls fn(i, scales) for i = 0, kRows .. below count, scales of rows n0 + i .. as read_rows() takes
-/// them; those past the last row are its. Those of the next call are made before, so that tables have
-/// left the store buffer by then.
+/// Calls fn(i, scales) for i = 0, kRows .. below count, scales of rows n0 + i .. as read_rows()
+/// takes them; those past the last row are its. Those of the next call are made before, so that
+/// tables have left the store buffer by then.
 template <typename Codes, int kRows, typename F>
-TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t n0,
-                                             std::int64_t count, const PairRange& range,
-                                             float* scratch, const F& fn) {
+TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t n0, std::int64_t count,
+                                             const PairRange& range, float* scratch, const F& fn) {
   auto* tables = reinterpret_cast<std::byte*>(scratch);
   // Scales and zero points as far ahead as the codes.
   const bool has_groups = w.is_scaled && w.blocks_per_row > 1;
@@ -202,8 +201,8 @@ TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t n0,
     for (int r = 0; r < kRows; ++r) {
       const std::int64_t row = n0 + smaller(i + r, count - 1);
       if (has_groups) PairScales(w, row + rows_ahead).prefetch(range.first_block, range.last_block);
-      scales[r] = Codes::prepare(w, row, range,
-                                 tables + (i / kRows % 2 * kRows + r) * pair_table_bytes(w));
+      scales[r] =
+          Codes::prepare(w, row, range, tables + (i / kRows % 2 * kRows + r) * pair_table_bytes(w));
     }
   };
   if (count == 0) return;

@@ -161,7 +161,8 @@ struct SmallFieldPairs {
    private:
     FieldBytes<kBits> fields_;
     std::int64_t ahead_;
-    const std::byte* tables_;  ///< Of block 0, where the tables of all blocks lie one after the other.
+    const std::byte*
+        tables_;  ///< Of block 0, where the tables of all blocks lie one after the other.
     BlockSteps blocks_;
     PairTable<1> table_;
   };

@@ -12,8 +12,8 @@
 namespace torchao_cpp {
 namespace {
 
-/// How many bytes before its use a dot product asks for a weight, into the second-level cache: fewer
-/// are late, and in the first-level cache they would push out x.
+/// How many bytes before its use a dot product asks for a weight, into the second-level cache:
+/// fewer are late, and in the first-level cache they would push out x.
 constexpr std::int64_t kDotAhead = 16384;
 
 /// log2 of the columns that 64 bytes of a row hold; -1: they lie in several planes.
@@ -127,8 +127,8 @@ inline std::int64_t plane_bytes(std::int64_t columns, int width) {
 }
 
 /// One value, in plain code: for the columns at the end of a row that fill no vector.
-[[maybe_unused, gnu::noinline]] float value_at(const CodeRows& w, const RowScales& scales, std::int64_t n,
-                                 std::int64_t k) {
+[[maybe_unused, gnu::noinline]] float value_at(const CodeRows& w, const RowScales& scales,
+                                               std::int64_t n, std::int64_t k) {
   const std::byte* row = w.codes + n * w.row_bytes;
   alignas(64) float buffer[kLanes] = {};
   float v = 0.0f;
@@ -193,9 +193,8 @@ inline std::int64_t plane_bytes(std::int64_t columns, int width) {
 
 /// Hands columns k .. end, fewer than a reader takes at a time, to the sink.
 template <typename Sink>
-TORCHAO_CPP_ALWAYS_INLINE void read_rest(const CodeRows& w, const RowScales& scales,
-                                         std::int64_t n, std::int64_t k, std::int64_t end,
-                                         Sink& sink) {
+TORCHAO_CPP_ALWAYS_INLINE void read_rest(const CodeRows& w, const RowScales& scales, std::int64_t n,
+                                         std::int64_t k, std::int64_t end, Sink& sink) {
   while (k < end) {
     const std::int64_t count = smaller(kLanes, end - k);
     alignas(64) float values[kLanes] = {};
@@ -310,8 +309,7 @@ struct FieldCodes {
     Simd::Table table;
     Floats scale_vector, zero_vector;
 
-    TORCHAO_CPP_ALWAYS_INLINE Reader(const CodeRows& w, const RowScales& scales,
-                                     std::int64_t begin)
+    TORCHAO_CPP_ALWAYS_INLINE Reader(const CodeRows& w, const RowScales& scales, std::int64_t begin)
         : rounding(w.rounding),
           is_zero_float(w.zero_kind == CodeZero::kFloat),
           is_scaled(w.is_scaled) {
@@ -326,8 +324,8 @@ struct FieldCodes {
       const std::int64_t block = is_one_block ? 0 : begin / w.block_columns;
       scale = scales.scale + block;
       zero = scales.zero == nullptr ? nullptr : scales.zero + block;
-      per_block = static_cast<int>(
-          (is_one_block ? rounded_up(w.columns, kRun) : w.block_columns) / kRun);
+      per_block =
+          static_cast<int>((is_one_block ? rounded_up(w.columns, kRun) : w.block_columns) / kRun);
       start_block();
       // The range may begin inside a block.
       left = per_block - static_cast<int>((begin - block * w.block_columns) / kRun);
@@ -356,9 +354,8 @@ struct FieldCodes {
 
     TORCHAO_CPP_ALWAYS_INLINE Floats scaled(Floats code) const {
       // A zero point of 0 changes nothing in either form.
-      const Floats v = is_zero_float
-                           ? Simd::add(Simd::mul(code, scale_vector), zero_vector)
-                           : Simd::mul(Simd::sub(code, zero_vector), scale_vector);
+      const Floats v = is_zero_float ? Simd::add(Simd::mul(code, scale_vector), zero_vector)
+                                     : Simd::mul(Simd::sub(code, zero_vector), scale_vector);
       return rounded(rounding, v);
     }
 
@@ -420,8 +417,7 @@ void with_scaling(const CodeRows& w, const F& fn) {
 
 template <int kBits, typename F>
 void with_steps(const CodeRows& w, const F& fn) {
-  const std::int64_t vectors =
-      !w.is_scaled || w.blocks_per_row == 1 ? 8 : w.block_columns / kLanes;
+  const std::int64_t vectors = !w.is_scaled || w.blocks_per_row == 1 ? 8 : w.block_columns / kLanes;
   if (vectors % 8 == 0) return fn.template operator()<FieldCodes<kBits, 8>>();
   if (vectors % 2 == 0) return fn.template operator()<FieldCodes<kBits, 2>>();
   return fn.template operator()<FieldCodes<kBits, 1>>();

@@ -12,9 +12,9 @@ namespace {
 /// Sums of one weight row with M rows of x.
 template <int kM>
 struct DotSink {
-  static constexpr int kSums = kM * kUnroll <= Simd::kDotSums     ? kUnroll
+  static constexpr int kSums = kM * kUnroll <= Simd::kDotSums       ? kUnroll
                                : kM * kUnroll / 2 <= Simd::kDotSums ? kUnroll / 2
-                                                                  : 1;
+                                                                    : 1;
   const float* x[kM];
   Floats sums[kM][kSums];
 
@@ -62,8 +62,8 @@ struct StoreSink {
 
 constexpr std::int64_t kDotRows = 8;
 
-// Columns at a time, so that kM rows of x stay in the first-level cache: a multiple of the 8 * kLanes
-// that packed fields ask for.
+// Columns at a time, so that kM rows of x stay in the first-level cache: a multiple of the 8 *
+// kLanes that packed fields ask for.
 template <int kM>
 constexpr std::int64_t kDotColumns = 4096 / kM;
 
@@ -90,8 +90,8 @@ template <typename Codes, int kM>
 
 std::int64_t dot_scratch(const CodeRows& w) noexcept { return scale_floats(w); }
 
-void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* floats,
-         std::int64_t m, float* scratch, float* sums) noexcept {
+void dot(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* floats, std::int64_t m,
+         float* scratch, float* sums) noexcept {
   const auto* x = static_cast<const float*>(floats);
   with_codes(w, [&]<typename Codes>() {
     if (m == 1) return dot_rows<Codes, 1>(w, n0, count, x, m, scratch, sums);
@@ -172,8 +172,7 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
   const LinesAhead rows = lines_of(w, n0, 1);
   multiply_block<MultiplyFloats>(
       count, w.columns, static_cast<const float*>(packed_x), m, rows,
-      scratch + rounded_up(scale_floats(w), 16), sums,
-      [&](const GemmBlock& block, float* weight) {
+      scratch + rounded_up(scale_floats(w), 16), sums, [&](const GemmBlock& block, float* weight) {
         with_codes(w, [&]<typename Codes>() {
           take_apart<Codes>(w, n0, block,
                             rows.at != nullptr ? 0 : block.bytes_ahead(w.row_bytes, w.columns),

@@ -30,8 +30,8 @@ std::int64_t panel_floats(std::int64_t m, std::int64_t words) { return padded_ro
 /// Floats of the scratch of multiply_block().
 std::int64_t block_floats(std::int64_t m) { return kGemmBlock * (kGemmStride + padded_rows(m)); }
 
-/// Lines of a few weight rows that are asked for one by one while others are multiplied: all at once
-/// would wait for each other.
+/// Lines of a few weight rows that are asked for one by one while others are multiplied: all at
+/// once would wait for each other.
 struct LinesAhead {
   const std::byte* at = nullptr;  ///< Word 0 of row 0; null: none.
   std::int64_t row_bytes = 0;

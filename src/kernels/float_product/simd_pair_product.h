@@ -8,13 +8,15 @@
 namespace torchao_cpp {
 namespace {
 
-/// Weight rows that are multiplied at a time: each vector of x is loaded once for all of them. Pays for
-/// few bits; of more, memory cannot give two rows at a time as fast as one.
+/// Weight rows that are multiplied at a time: each vector of x is loaded once for all of them. Pays
+/// for few bits; of more, memory cannot give two rows at a time as fast as one.
 template <typename Codes, int kM>
 constexpr int kDotRowsAtOnce = kM > 1 && Codes::kSteps > 1 ? 2 : 1;
 /// Chains of sums for each row of the weight and of x.
 template <typename Codes, int kM>
-constexpr int kDotChains = kM == 1 ? 4 : kDotRowsAtOnce<Codes, kM> == 1 ? 2 : 1;
+constexpr int kDotChains = kM == 1                          ? 4
+                           : kDotRowsAtOnce<Codes, kM> == 1 ? 2
+                                                            : 1;
 
 /// Lane i: the sum of the lanes of rows[i]. kM is 1, 4 or 8.
 template <int kM>
@@ -36,8 +38,8 @@ TORCHAO_CPP_ALWAYS_INLINE Floats sums_of_lanes(const Floats (&rows)[kM]) {
                            _mm512_shuffle_ps(two[0], two[1], 0xEE));
     }
     const Floats first = quads[0], last = quads[kM / 4 - 1];
-    const Floats halves = Simd::add(_mm512_shuffle_f32x4(first, last, 0x44),
-                                    _mm512_shuffle_f32x4(first, last, 0xEE));
+    const Floats halves =
+        Simd::add(_mm512_shuffle_f32x4(first, last, 0x44), _mm512_shuffle_f32x4(first, last, 0xEE));
     return Simd::add(_mm512_shuffle_f32x4(halves, halves, 0x08),
                      _mm512_shuffle_f32x4(halves, halves, 0x0D));
   }
@@ -116,21 +118,21 @@ template <typename Codes, int kM>
     constexpr int kRows = kDotRowsAtOnce<Codes, kM>;
     constexpr int kChains = kDotChains<Codes, kM>;
     const bool is_first = k0 == 0;
-    for_pair_rows<Codes, kRows>(
-        w, n0, count, range, scratch,
-        [&](std::int64_t i, const typename Codes::Scales(&scales)[kRows]) {
-          if (i + kRows <= count) {
-            PairDotSink<kM, kRows, kChains> sink(x);
-            read_rows<Codes>(w, scales, n0 + i, range, ahead, sink);
-            TORCHAO_CPP_UNROLL
-            for (int r = 0; r < kRows; ++r) sink.store(r, m, is_first, count, sums + i + r);
-          } else {
-            PairDotSink<kM, 1, kChains> sink(x);
-            const typename Codes::Scales last[1] = {scales[0]};
-            read_rows<Codes>(w, last, n0 + i, range, ahead, sink);
-            sink.store(0, m, is_first, count, sums + i);
-          }
-        });
+    for_pair_rows<Codes, kRows>(w, n0, count, range, scratch,
+                                [&](std::int64_t i, const typename Codes::Scales(&scales)[kRows]) {
+                                  if (i + kRows <= count) {
+                                    PairDotSink<kM, kRows, kChains> sink(x);
+                                    read_rows<Codes>(w, scales, n0 + i, range, ahead, sink);
+                                    TORCHAO_CPP_UNROLL
+                                    for (int r = 0; r < kRows; ++r)
+                                      sink.store(r, m, is_first, count, sums + i + r);
+                                  } else {
+                                    PairDotSink<kM, 1, kChains> sink(x);
+                                    const typename Codes::Scales last[1] = {scales[0]};
+                                    read_rows<Codes>(w, last, n0 + i, range, ahead, sink);
+                                    sink.store(0, m, is_first, count, sums + i);
+                                  }
+                                });
   }
 }
 

@@ -29,8 +29,7 @@ void copy_block(const std::int8_t* w, std::int64_t w_stride, std::int64_t rows,
                 std::int64_t columns, std::byte* out) {
   for (std::int64_t r = 0; r < rows; ++r, w += w_stride, out += kGemmStride) {
     std::int64_t k = 0;
-    for (; k + kBytes <= columns; k += kBytes)
-      SimdBytes::store(out + k, SimdBytes::load(w + k));
+    for (; k + kBytes <= columns; k += kBytes) SimdBytes::store(out + k, SimdBytes::load(w + k));
     if (k < columns) SimdBytes::store(out + k, SimdBytes::load_first(w + k, columns - k));
   }
 }
@@ -87,8 +86,7 @@ void int8_gemm(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std
       const bool is_last = k0 + columns == w.columns;
       const std::int8_t* const from = w.codes + (n0 + r0) * w.columns + k0;
       copy_block(from, w.columns, rows, columns, weight);
-      const std::int8_t* const next_block =
-          from + (is_last ? rows * w.columns - k0 : kGemmColumns);
+      const std::int8_t* const next_block = from + (is_last ? rows * w.columns - k0 : kGemmColumns);
       const std::int64_t quads = (columns + 3) / 4;
       for (std::int64_t p = 0; p < panels; ++p) {
         const std::byte* xp = x + (p * all_quads + k0 / 4) * kPanelRows * 4;

@@ -39,8 +39,8 @@ TORCHAO_CPP_ALWAYS_INLINE void dot_row(const std::int8_t* w, std::int64_t column
     }
   }
   for (; k < columns; k += kBytes) {
-    const Bytes codes = k + kBytes <= columns ? SimdBytes::load(w + k)
-                                              : SimdBytes::load_first(w + k, columns - k);
+    const Bytes codes =
+        k + kBytes <= columns ? SimdBytes::load(w + k) : SimdBytes::load_first(w + k, columns - k);
     TORCHAO_CPP_UNROLL
     for (int i = 0; i < kM; ++i)
       sums[i][0] = SimdBytes::dot4(sums[i][0], SimdBytes::load(rows[i] + k), codes);
@@ -64,8 +64,8 @@ template <int kM>
   }
 }
 
-void dot(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
-         std::int64_t m, std::int32_t* sums) {
+void dot(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std::byte* x, std::int64_t m,
+         std::int32_t* sums) {
   if (m == 1) return dot_rows<1>(w, n0, count, x, m, sums);
   if (m <= 4) return dot_rows<4>(w, n0, count, x, m, sums);
   dot_rows<kDotRows>(w, n0, count, x, m, sums);

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-// The functions of an IntxProduct, for instruction sets whose vectors multiply bytes. Many rows of x:
-// weight rows are taken apart block by block into signed bytes, and multiplied there with all of x.
+// The functions of an IntxProduct, for instruction sets whose vectors multiply bytes. Many rows of
+// x: weight rows are taken apart block by block into signed bytes, and multiplied there with all of
+// x.
 
 #include "kernels/int8_product/simd_intx_product.h"
 #include "kernels/int8_product/simd_packed_x.h"
@@ -63,19 +64,17 @@ template <int kRows, int kVectors>
   const IntxAhead ahead = lines;
   Floats total[kRows][kVectors];
   TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kRows; ++r)
-    TORCHAO_CPP_UNROLL
-    for (int v = 0; v < kVectors; ++v)
-      total[r][v] = Simd::load(sums + r * sum_stride + v * kIntLanes);
+  for (int r = 0; r < kRows; ++r) TORCHAO_CPP_UNROLL
+  for (int v = 0; v < kVectors; ++v)
+    total[r][v] = Simd::load(sums + r * sum_stride + v * kIntLanes);
   for (std::int64_t k = k0; k < k1;) {
     const std::int64_t group = weight.groups == 1 ? 0 : k / weight.group_columns;
     const std::int64_t end =
         weight.groups == 1 ? k1 : smaller(k1, (group + 1) * weight.group_columns);
     Ints acc[kRows][kVectors];
     TORCHAO_CPP_UNROLL
-    for (int r = 0; r < kRows; ++r)
-      TORCHAO_CPP_UNROLL
-      for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::zero();
+    for (int r = 0; r < kRows; ++r) TORCHAO_CPP_UNROLL
+    for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::zero();
     // Past the last column both operands are padded: x with 0.
     do {
       ahead.ask<kRows>((k - k0) / 4);
@@ -102,10 +101,9 @@ template <int kRows, int kVectors>
     }
   }
   TORCHAO_CPP_UNROLL
-  for (int r = 0; r < kRows; ++r)
-    TORCHAO_CPP_UNROLL
-    for (int v = 0; v < kVectors; ++v)
-      Simd::store(sums + r * sum_stride + v * kIntLanes, total[r][v]);
+  for (int r = 0; r < kRows; ++r) TORCHAO_CPP_UNROLL
+  for (int v = 0; v < kVectors; ++v)
+    Simd::store(sums + r * sum_stride + v * kIntLanes, total[r][v]);
 }
 
 template <int kVectors>
@@ -129,9 +127,9 @@ void intx_gemm(const IntxRows& w, std::int64_t n0, std::int64_t count, const std
       }
     });
     // The next columns of these rows, or the first of those behind them.
-    const std::byte* const next =
-        k1 < w.columns ? w.codes + n0 * w.row_bytes + k1 / ahead.line_quads * 16
-                       : w.codes + (n0 + count) * w.row_bytes;
+    const std::byte* const next = k1 < w.columns
+                                      ? w.codes + n0 * w.row_bytes + k1 / ahead.line_quads * 16
+                                      : w.codes + (n0 + count) * w.row_bytes;
     for (std::int64_t p = 0; p < stride / kPanelRows; ++p) {
       const std::byte* xp = x + (p * quads + k0 / 4) * kPanelRows * 4;
       float* out = s.sums + p * kPanelRows;
@@ -147,8 +145,8 @@ void intx_gemm(const IntxRows& w, std::int64_t n0, std::int64_t count, const std
   }
 }
 
-void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,  std::int64_t m, std::byte* scratch,
-                   float* sums) noexcept {
+void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
+                   std::int64_t m, std::byte* scratch, float* sums) noexcept {
   if (m <= kDotRows) return intx_dot(w, n0, count, x, m, sums);
   const IntxScratch s = intx_scratch_at(scratch);
   if (Panels::vectors(m) == 1) {
@@ -159,9 +157,9 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
   transpose_sums(s.sums, Panels::padded_rows(m), m, count, sums);
 }
 
-constexpr IntxProduct kIntxProduct{kXOffset, kBytes,        kIntxBlock,   takes_groups,
-                                   Panels::packed_bytes, Panels::units, Panels::pack,
-                                   intx_scratch_bytes,   intx_multiply, finish_sums};
+constexpr IntxProduct kIntxProduct{
+    kXOffset,      kBytes,       kIntxBlock,         takes_groups,  Panels::packed_bytes,
+    Panels::units, Panels::pack, intx_scratch_bytes, intx_multiply, finish_sums};
 
 }  // namespace
 }  // namespace torchao_cpp

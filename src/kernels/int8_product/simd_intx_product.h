@@ -120,7 +120,7 @@ TORCHAO_CPP_ALWAYS_INLINE float scale_at(const IntxRows& w, std::int64_t i) {
 template <bool kHalves>
 struct GroupVectors {
   const IntxRows& w;
-  std::int64_t first;   ///< Of the row's groups among all.
+  std::int64_t first;  ///< Of the row's groups among all.
   std::int8_t offset;  ///< 2^(bits - 1)
 
   TORCHAO_CPP_ALWAYS_INLINE GroupVectors(const IntxRows& weight, std::int64_t n)
@@ -150,8 +150,8 @@ struct GroupVectors {
 // One row. kHalves: groups are half a vector; else `per_group` vectors.
 template <int kBits, int kM, bool kHalves>
 TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
-                                            const std::byte* const (&x)[kM],
-                                            std::int64_t per_group, Floats (&sums)[kM]) {
+                                            const std::byte* const (&x)[kM], std::int64_t per_group,
+                                            Floats (&sums)[kM]) {
   IntxReader<kBits> reader(w, n, kIntxAhead);
   const GroupVectors<kHalves> groups(w, n);
   TORCHAO_CPP_UNROLL
@@ -161,40 +161,39 @@ TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
   Bytes base{};
   const std::int64_t vectors = (w.columns + kBytes - 1) / kBytes;
   for (std::int64_t v0 = 0; v0 < vectors; v0 += kRound) {
-    for_vectors(vectors - v0, [&]<int kJ>() __attribute__((always_inline)) {
-      const std::int64_t at = (v0 + kJ) * kBytes;
-      if (left == 0) {
-        TORCHAO_CPP_UNROLL
-        for (int i = 0; i < kM; ++i) acc[i] = SimdBytes::zero();
-        base = groups.base(group);
-        left = per_group;
-      }
-      const Bytes codes = SimdBytes::subtract(reader.template codes<kJ>(v0 / kRound), base);
-      TORCHAO_CPP_UNROLL
-      for (int i = 0; i < kM; ++i)
-        acc[i] = SimdBytes::dot4(acc[i], SimdBytes::load(x[i] + at), codes);
-      --left;
-      if (left == 0 || v0 + kJ + 1 == vectors) {
-        const Floats scale = groups.scales(group);
-        TORCHAO_CPP_UNROLL
-        for (int i = 0; i < kM; ++i)
-          sums[i] = Simd::fma(SimdBytes::to_floats(acc[i]), scale, sums[i]);
-        group += kHalves ? 2 : 1;
-      }
-    });
+    for_vectors(
+        vectors - v0, [&]<int kJ>() __attribute__((always_inline)) {
+          const std::int64_t at = (v0 + kJ) * kBytes;
+          if (left == 0) {
+            TORCHAO_CPP_UNROLL
+            for (int i = 0; i < kM; ++i) acc[i] = SimdBytes::zero();
+            base = groups.base(group);
+            left = per_group;
+          }
+          const Bytes codes = SimdBytes::subtract(reader.template codes<kJ>(v0 / kRound), base);
+          TORCHAO_CPP_UNROLL
+          for (int i = 0; i < kM; ++i)
+            acc[i] = SimdBytes::dot4(acc[i], SimdBytes::load(x[i] + at), codes);
+          --left;
+          if (left == 0 || v0 + kJ + 1 == vectors) {
+            const Floats scale = groups.scales(group);
+            TORCHAO_CPP_UNROLL
+            for (int i = 0; i < kM; ++i)
+              sums[i] = Simd::fma(SimdBytes::to_floats(acc[i]), scale, sums[i]);
+            group += kHalves ? 2 : 1;
+          }
+        });
   }
 }
 
 template <int kBits, int kM, bool kHalves>
 [[gnu::noinline]] void intx_dot_rows(const IntxRows& w, std::int64_t n0, std::int64_t count,
-                                     const std::byte* x,
-                                     std::int64_t m, float* out) {
+                                     const std::byte* x, std::int64_t m, float* out) {
   const std::byte* rows[kM];
   TORCHAO_CPP_UNROLL
   for (int i = 0; i < kM; ++i) rows[i] = x + smaller(i, m - 1) * dot_stride(w.columns);
   // One group a row ends with the row, whole vector or not.
-  const std::int64_t per_group =
-      kHalves ? 1 : (w.group_columns + kBytes - 1) / kBytes;
+  const std::int64_t per_group = kHalves ? 1 : (w.group_columns + kBytes - 1) / kBytes;
   for (std::int64_t i = 0; i < count; ++i) {
     Floats sums[kM];
     intx_dot_row<kBits, kM, kHalves>(w, n0 + i, rows, per_group, sums);
@@ -205,13 +204,15 @@ template <int kBits, int kM, bool kHalves>
 }
 
 template <int kBits, bool kHalves>
-void intx_dot_few(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x, std::int64_t m, float* out) {
+void intx_dot_few(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
+                  std::int64_t m, float* out) {
   if (m == 1) return intx_dot_rows<kBits, 1, kHalves>(w, n0, count, x, m, out);
   if (m <= 4) return intx_dot_rows<kBits, 4, kHalves>(w, n0, count, x, m, out);
   intx_dot_rows<kBits, kDotRows, kHalves>(w, n0, count, x, m, out);
 }
 
-void intx_dot(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x, std::int64_t m, float* out) {
+void intx_dot(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
+              std::int64_t m, float* out) {
   with_bits(w.bits, [&]<int kBits>() {
     if (w.groups > 1 && w.group_columns < kBytes) {
       intx_dot_few<kBits, true>(w, n0, count, x, m, out);
@@ -232,11 +233,13 @@ TORCHAO_CPP_ALWAYS_INLINE void read_intx(const IntxRows& w, std::int64_t n, std:
   const GroupVectors<true> halves(w, n);
   const std::int64_t end = (k1 + kBytes - 1) / kBytes;
   for (std::int64_t v0 = k0 / kBytes; v0 < end; v0 += kRound) {
-    for_vectors(end - v0, [&]<int kJ>() __attribute__((always_inline)) {
-      const Bytes codes = reader.template codes<kJ>(v0 / kRound);
-      const std::int64_t group = w.groups == 1 ? 0 : (v0 + kJ) * kBytes / w.group_columns;
-      put(v0 + kJ, SimdBytes::subtract(codes, is_half ? halves.base(group) : whole.base(group)));
-    });
+    for_vectors(
+        end - v0, [&]<int kJ>() __attribute__((always_inline)) {
+          const Bytes codes = reader.template codes<kJ>(v0 / kRound);
+          const std::int64_t group = w.groups == 1 ? 0 : (v0 + kJ) * kBytes / w.group_columns;
+          put(v0 + kJ,
+              SimdBytes::subtract(codes, is_half ? halves.base(group) : whole.base(group)));
+        });
   }
 }
 
