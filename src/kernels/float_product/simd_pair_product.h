@@ -136,48 +136,75 @@ template <typename Codes, int kM>
   }
 }
 
-// Rows of x that dot_pairs() takes for m of them; they lie together, 64 columns of each after the
-// other.
-std::int64_t pair_x_rows(std::int64_t m) { return m == 1 ? 1 : m <= 4 ? 4 : 8; }
+/// Rows of x that dot_few_rows() takes at most, and that dot_pairs() does: of more, the weight rows
+/// are read again, out of the second-level cache.
+constexpr std::int64_t kFewRows = 12;
+constexpr std::int64_t kMostPairRows = 8;
 
-std::int64_t pair_dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
-  return pair_x_rows(m) * pair_row_bytes(columns);
+// Rows of x that dot_pairs() takes for m <= kMostPairRows of them; they lie together, 64 columns of
+// each after the other.
+std::int64_t pair_x_rows(std::int64_t m) { return m == 1 ? 1 : m <= 4 ? 4 : kMostPairRows; }
+
+/// Calls fn(m0, rows, at) for the rows of x that dot_pairs() takes at a time; they are packed at
+/// byte `at`.
+template <typename F>
+void for_pair_x(std::int64_t m, std::int64_t columns, const F& fn) {
+  std::int64_t at = 0;
+  for (std::int64_t m0 = 0; m0 < m; m0 += kMostPairRows) {
+    const std::int64_t rows = smaller(kMostPairRows, m - m0);
+    fn(m0, rows, at);
+    at += pair_x_rows(rows) * pair_row_bytes(columns);
+  }
 }
 
-void pack_pair_dot_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
-                     void* packed) noexcept {
+std::int64_t pair_dot_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
+  std::int64_t bytes = 0;
+  for_pair_x(m, columns, [&](std::int64_t, std::int64_t rows, std::int64_t at) {
+    bytes = at + pair_x_rows(rows) * pair_row_bytes(columns);
+  });
+  return bytes;
+}
+
+// m <= kMostPairRows rows.
+template <CodeForm kForm>
+void pack_pair_rows(const CodeRows& w, const std::byte* x, std::int64_t m, std::byte* packed) {
   const PairOrder order = pair_order(w);
-  const auto* from = static_cast<const std::byte*>(x);
-  auto* const to = static_cast<std::byte*>(packed);
-  const std::int64_t bytes = form == CodeForm::kBFloat16 ? 2 : 4;
   const std::int64_t rows = pair_x_rows(m);
   for (std::int64_t r = 0; r < rows; ++r) {
-    std::byte* out = to + r * 128;
+    std::byte* out = packed + r * 128;
     for (std::int64_t k = 0; k < w.columns; k += kPairColumns, out += rows * 128) {
-      const std::byte* at = from + (r * w.columns + k) * bytes;
       Pairs v0 = _mm512_setzero_si512(), v1 = v0;
-      if (r >= m) {
-      } else if (form == CodeForm::kBFloat16) {
-        load_x<CodeForm::kBFloat16>(at, w.columns - k, order, v0, v1);
-      } else {
-        load_x<CodeForm::kFloat32>(at, w.columns - k, order, v0, v1);
-      }
+      if (r < m)
+        load_x<kForm>(x + (r * w.columns + k) * code_bytes<kForm>(), w.columns - k, order, v0, v1);
       _mm512_storeu_si512(out, v0);
       _mm512_storeu_si512(out + 64, v1);
     }
   }
 }
 
-/// Rows of x that dot_few_rows() takes at most.
-constexpr std::int64_t kFewRows = 8;
+void pack_pair_dot_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
+                     void* packed) noexcept {
+  const auto* from = static_cast<const std::byte*>(x);
+  auto* const to = static_cast<std::byte*>(packed);
+  for_pair_x(m, w.columns, [&](std::int64_t m0, std::int64_t rows, std::int64_t at) {
+    if (form == CodeForm::kBFloat16) {
+      pack_pair_rows<CodeForm::kBFloat16>(w, from + m0 * w.columns * 2, rows, to + at);
+    } else {
+      pack_pair_rows<CodeForm::kFloat32>(w, from + m0 * w.columns * 4, rows, to + at);
+    }
+  });
+}
 
 /// dot() of m <= kFewRows rows, by the reader of the weight. scratch: pair_row_floats(w).
 template <typename Codes>
 void dot_few_rows(const CodeRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
                   std::int64_t m, float* scratch, float* sums) {
-  if (m == 1) return dot_pairs<Codes, 1>(w, n0, count, x, m, scratch, sums);
-  if (m <= 4) return dot_pairs<Codes, 4>(w, n0, count, x, m, scratch, sums);
-  dot_pairs<Codes, kFewRows>(w, n0, count, x, m, scratch, sums);
+  for_pair_x(m, w.columns, [&](std::int64_t m0, std::int64_t rows, std::int64_t at) {
+    float* const out = sums + m0 * count;
+    if (rows == 1) return dot_pairs<Codes, 1>(w, n0, count, x + at, rows, scratch, out);
+    if (rows <= 4) return dot_pairs<Codes, 4>(w, n0, count, x + at, rows, scratch, out);
+    dot_pairs<Codes, kMostPairRows>(w, n0, count, x + at, rows, scratch, out);
+  });
 }
 
 }  // namespace
