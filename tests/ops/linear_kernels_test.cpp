@@ -252,7 +252,7 @@ std::string name_of(const testing::TestParamInfo<LinearCase>& info) { return inf
 // block.
 TEST_P(LinearKernels, AgreeWithTheReference) {
   const LinearCase& item = GetParam();
-  constexpr std::array<std::int64_t, 7> kRows{0, 1, 3, 7, 9, 33, 257};
+  constexpr std::array<std::int64_t, 8> kRows{0, 1, 3, 7, 9, 12, 33, 257};
   constexpr std::array<std::array<std::int64_t, 2>, 3> kSizes{{{1, 1}, {67, 21}, {300, 170}}};
   for (const DType dtype : {DType::kFloat32, DType::kFloat16, DType::kBFloat16}) {
     for (const auto& [n, k] : kSizes) {

@@ -12,9 +12,12 @@
 namespace torchao_cpp {
 namespace {
 
-/// How many bytes before its use a dot product asks for a weight, into the second-level cache:
-/// fewer are late, and in the first-level cache they would push out x.
-constexpr std::int64_t kDotAhead = 16384;
+/// kDotAhead for `columns` columns of one row after the other: whole rows.
+inline std::int64_t dot_bytes_ahead(const CodeRows& w, std::int64_t columns) {
+  if (w.columns <= columns) return kDotAhead;
+  const std::int64_t bytes = w.row_bytes * columns / w.columns;
+  return (kDotAhead + bytes - 1) / bytes * w.row_bytes;
+}
 
 /// log2 of the columns that 64 bytes of a row hold; -1: they lie in several planes.
 inline int line_shift(const CodeRows& w) {
@@ -29,13 +32,6 @@ inline int line_shift(const CodeRows& w) {
     default:
       return 6;
   }
-}
-
-/// The same for `columns` columns of one row after the other: whole rows.
-inline std::int64_t dot_bytes_ahead(const CodeRows& w, std::int64_t columns) {
-  if (w.columns <= columns) return kDotAhead;
-  const std::int64_t bytes = w.row_bytes * columns / w.columns;
-  return (kDotAhead + bytes - 1) / bytes * w.row_bytes;
 }
 
 using Floats = Simd::Floats;

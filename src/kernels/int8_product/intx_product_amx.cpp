@@ -44,7 +44,7 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
     with_bits(w.bits, [&]<int kBits>() {
       for (std::int64_t i = 0; i < count; ++i) {
         std::byte* row = amx_weight_row(scratch, i);
-        read_intx<kBits>(w, n0 + i, t0 * kBytes, smaller(w.columns, (t0 + tiles) * kBytes), kIntxAhead,
+        read_intx<kBits>(w, n0 + i, t0 * kBytes, smaller(w.columns, (t0 + tiles) * kBytes), kDotAhead,
                          [&](std::int64_t vector, Bytes codes) {
                            SimdBytes::store(row + (vector - t0) * kAmxBytes, codes);
                          });

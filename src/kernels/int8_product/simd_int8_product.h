@@ -29,8 +29,7 @@ TORCHAO_CPP_ALWAYS_INLINE void dot_row(const std::int8_t* w, std::int64_t column
     TORCHAO_CPP_UNROLL
     for (int u = 0; u < 4; ++u) {
       const std::int64_t at = k + u * kBytes;
-      // Into the next rows of the weight: past the end of this one.
-      prefetch_far(w + at + 16384);
+      prefetch_far(w + at + kDotAhead);
       const Bytes codes = SimdBytes::load(w + at);
       TORCHAO_CPP_UNROLL
       for (int i = 0; i < kM; ++i)

@@ -19,8 +19,6 @@ using Floats = Simd::Floats;
 /// Vectors that one round of a reader gives: those of a word of the 1-bit plane.
 constexpr int kRound = 8;
 constexpr std::int64_t kRoundColumns = kRound * kBytes;
-/// Bytes from what a dot product reads to what it asks for, into the second-level cache.
-constexpr std::int64_t kIntxAhead = 8192;
 
 template <int kBits>
 class IntxReader {
@@ -152,7 +150,7 @@ template <int kBits, int kM, bool kHalves>
 TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
                                             const std::byte* const (&x)[kM], std::int64_t per_group,
                                             Floats (&sums)[kM]) {
-  IntxReader<kBits> reader(w, n, kIntxAhead);
+  IntxReader<kBits> reader(w, n, kDotAhead);
   const GroupVectors<kHalves> groups(w, n);
   TORCHAO_CPP_UNROLL
   for (int i = 0; i < kM; ++i) sums[i] = Simd::zero();

@@ -27,5 +27,9 @@ constexpr std::int64_t rounded_up(std::int64_t v, std::int64_t unit) {
 /// Into the second-level cache.
 [[gnu::always_inline]] inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
+/// How many bytes before its use a dot product asks for a weight, into the second-level cache: fewer
+/// are late, and in the first-level cache they would push out x.
+constexpr std::int64_t kDotAhead = 16384;
+
 }  // namespace
 }  // namespace torchao_cpp
