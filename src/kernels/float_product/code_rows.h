@@ -82,6 +82,8 @@ struct FloatProduct {
   std::int64_t dot_rows = 0;
   /// Weight rows that gemm() takes at most.
   std::int64_t gemm_rows = 0;
+  /// PanelPlan::unit of gemm().
+  std::int64_t gemm_unit = 0;
   /// Floats that dot() needs as scratch.
   std::int64_t (*dot_scratch)(const CodeRows& weight) noexcept = nullptr;
   /// Floats that gemm() needs as scratch, for m rows of x.

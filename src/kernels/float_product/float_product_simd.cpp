@@ -25,7 +25,7 @@ class SimdFloatLinear final : public PackedWeight {
       : linear_(problem),
         rows_(linear_, product()),
         dot_plan_{64, product().dot_rows},
-        gemm_plan_{product().gemm_rows, kGemmRows},
+        gemm_plan_{product().gemm_rows, kGemmRows, product().gemm_unit},
         dot_slots_(panel_slots(linear_.output_size(), dot_plan_)),
         gemm_slots_(panel_slots(linear_.output_size(), gemm_plan_)) {
     linear_.release_weight();

@@ -78,6 +78,7 @@ TORCHAO_CPP_ALWAYS_INLINE void hand_over(Sink& sink, std::int64_t k, std::int64_
 /// would be loaded before their store is through.
 class PairScales {
  public:
+  PairScales() = default;
   PairScales(const CodeRows& w, std::int64_t n)
       : w_(&w),
         first_(!w.is_scaled ? 0 : (w.block_rows == 1 ? n : n / w.block_rows) * w.blocks_per_row) {}
@@ -158,8 +159,8 @@ class PairScales {
     return _mm512_castsi512_ps(_mm512_and_si512(word, _mm512_set1_epi32(-0x10000)));
   }
 
-  const CodeRows* w_;
-  std::int64_t first_;
+  const CodeRows* w_ = nullptr;
+  std::int64_t first_ = 0;
 };
 
 /// Scale and zero point of runs of columns.
