@@ -12,8 +12,8 @@ namespace torchao_cpp {
 struct PanelPlan {
   std::int64_t columns = 64;  ///< Outputs of a panel; with a unit at most.
   std::int64_t rows = 256;    ///< Activation rows of one call at most.
-  /// Outputs that panels are multiples of (`columns` is one) where they may be smaller, so that all slots
-  /// have equally many; 0: they may not.
+  /// Outputs that panels are multiples of (`columns` is one) where they may be smaller, so that all
+  /// slots have equally many; 0: they may not.
   std::int64_t unit = 0;
 };
 

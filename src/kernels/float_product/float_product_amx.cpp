@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operands that are values of bfloat16, sums in float32. Few rows of x: dot products of AVX-512. Many:
-// in tiles; 16 weight rows of 32 columns are the left operand, taken apart block by block; x is the
-// right one, [16 rows of x][K / 32][16][16 rows of x][2], K in steps of 64.
+// Operands that are values of bfloat16, sums in float32. Few rows of x: dot products of AVX-512.
+// Many: in tiles; 16 weight rows of 32 columns are the left operand, taken apart block by block; x
+// is the right one, [16 rows of x][K / 32][16][16 rows of x][2], K in steps of 64.
 #include "kernels/simd/simd_avx512.h"
 
 #include "kernels/float_product/pair_code_reader.h"
@@ -38,15 +38,15 @@ void pack_tiles(const CodeRows& w, const std::byte* x, std::int64_t m, std::int6
     std::byte* out = packed + amx_x_offset(m, all_tiles, panel, k / kAmxColumns);
     // A tile is the transpose of 16 rows of 16 pairs.
     Floats v[2][kAmxRows];
-    transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k, order,
-                       v[0], v[1]);
+    transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k, order, v[0],
+                       v[1]);
     for (int i = 0; i < 2 * kAmxRows; ++i)
       _mm512_storeu_ps(out + i * kAmxRowBytes, v[i / kAmxRows][i % kAmxRows]);
   }
 }
 
-void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
-                std::int64_t panel, void* packed) noexcept {
+void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m, std::int64_t panel,
+                void* packed) noexcept {
   const auto* from = static_cast<const std::byte*>(x);
   auto* const to = static_cast<std::byte*>(packed);
   if (form == CodeForm::kBFloat16) {
@@ -60,7 +60,7 @@ void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
 struct TileSink {
   std::byte* out;  ///< Of column 0.
 
-  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { Simd::prefetch_far(p); }
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { prefetch_far(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, Pairs v0, Pairs v1) {
     std::byte* to = out + k / kAmxColumns * kAmxBytes;
     _mm512_storeu_si512(to, v0);
@@ -88,7 +88,8 @@ class TileReader {
                              : panel_rows_ * w_.row_bytes - t0 * column_bytes / w_.columns;
     scales_ = prepare(0);
   }
-  // Tables of the row after this one are made before it is read: they have left the store buffer by then.
+  // Tables of the row after this one are made before it is read: they have left the store buffer by
+  // then.
   [[gnu::noinline]] void read(std::int64_t i, std::byte* out) {
     const Scales scales = scales_;
     if (i + 1 < count_) scales_ = prepare(i + 1);
@@ -112,20 +113,24 @@ class TileReader {
 
 template <typename Codes>
 [[gnu::noinline]] void multiply_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                      const std::byte* x, std::int64_t m, float* scales,
-                                      float* out) {
+                                      const std::byte* x, std::int64_t m, float* scales) {
   auto* const tables = reinterpret_cast<std::byte*>(scales);
   std::byte* const scratch = tables + scale_bytes(w);
   TileReader<Codes> reader(w, n0, count, tables);
   amx_gemm<AmxBlock<BFloat16TileDot>>(count, m, tiles_along(w.columns), x, scratch, reader);
-  amx_transpose_sums(scratch, m, count, out);
 }
 
 void gemm_in_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
-              std::int64_t m, float* scratch, float* sums) noexcept {
+                   std::int64_t m, float* scratch) noexcept {
   with_pair_codes(w, [&]<typename Codes>() {
-    multiply_tiles<Codes>(w, n0, count, static_cast<const std::byte*>(packed_x), m, scratch, sums);
+    multiply_tiles<Codes>(w, n0, count, static_cast<const std::byte*>(packed_x), m, scratch);
   });
+}
+
+void take_sums(const CodeRows& w, std::int64_t count, std::int64_t m, const float* scratch,
+               std::int64_t m0, std::int64_t rows, float* sums) noexcept {
+  amx_take_sums(reinterpret_cast<const std::byte*>(scratch) + scale_bytes(w), m, count, m0, rows,
+                sums);
 }
 
 // Few rows: as without AMX.
@@ -165,6 +170,7 @@ constexpr FloatProduct kAmxProduct{.lanes = kFieldLanes,
                                    .x_panels = amx_panels,
                                    .pack_x = amx_pack_x,
                                    .gemm = gemm_in_tiles,
+                                   .take_sums = take_sums,
                                    .finish = finish_sums};
 
 }  // namespace

@@ -13,12 +13,9 @@ namespace {
 struct AmxPackedX {
   static std::int64_t tiles(std::int64_t columns) { return (columns + kBytes - 1) / kBytes; }
   static std::int64_t packed_bytes(std::int64_t m, std::int64_t columns) noexcept {
-    return m <= kDotRows ? m * dot_stride(columns)
-                         : amx_tiles(m) * tiles(columns) * kAmxBytes;
+    return m <= kDotRows ? m * dot_stride(columns) : amx_tiles(m) * tiles(columns) * kAmxBytes;
   }
-  static std::int64_t units(std::int64_t m) noexcept {
-    return m <= kDotRows ? m : amx_tiles(m);
-  }
+  static std::int64_t units(std::int64_t m) noexcept { return m <= kDotRows ? m : amx_tiles(m); }
   static void pack(const std::int8_t* x, std::int64_t m, std::int64_t columns, std::int64_t unit,
                    std::byte* packed) noexcept {
     if (m <= kDotRows) return pack_dot_row(x, columns, unit, packed);

@@ -50,12 +50,12 @@ void multiply(const Int8Rows& w, std::int64_t n0, std::int64_t count, const std:
   if (m <= kDotRows) return dot(w, n0, count, x, m, sums);
   TileReader reader(w, n0, count);
   amx_gemm<AmxBlock<Int8TileDot>>(count, m, AmxPackedX::tiles(w.columns), x, scratch, reader);
-  amx_transpose_sums(scratch, m, count, reinterpret_cast<float*>(sums));
+  amx_take_sums(scratch, m, count, 0, m, reinterpret_cast<float*>(sums));
 }
 
-constexpr Int8Product kInt8Product{kXOffset,          kAmxPanelRows,     AmxPackedX::packed_bytes,
+constexpr Int8Product kInt8Product{kXOffset,          kAmxPanelRows,    AmxPackedX::packed_bytes,
                                    AmxPackedX::units, AmxPackedX::pack, scratch_bytes,
-                                   multiply,          finish_sums,       kAmxRows};
+                                   multiply,          finish_sums,      kAmxRows};
 
 }  // namespace
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Few rows of x as AVX-512 VNNI takes them; many in tiles, as int8_product_amx.cpp has them: the sums
-// of each group leave the tiles to be scaled.
+// Few rows of x as AVX-512 VNNI takes them; many in tiles, as int8_product_amx.cpp has them: the
+// sums of each group leave the tiles to be scaled.
 #include "kernels/simd/bytes_avx512_vnni.h"
 
 #include "kernels/int8_product/amx_packed_x.h"
@@ -18,36 +18,65 @@ std::int64_t intx_scratch_bytes(std::int64_t m, std::int64_t) noexcept {
 /// A group within a tile is not worth one: half of it would be zeros.
 bool takes_whole_tiles(std::int64_t group_columns) noexcept { return group_columns % kBytes == 0; }
 
-/// Rows of a panel for amx_gemm(), and their scales for each tile along K. With a scale for each row, zero
-/// in x is what ends the last tile.
+/// Rows of a panel for amx_gemm(), and their scales for each tile along K. Of a last tile that
+/// codes only begin, x has zeros where they end.
 template <int kBits>
 class IntxTileReader {
  public:
-  IntxTileReader(const IntxRows& w, std::int64_t n0) : w_(w), panel_(n0) {}
+  /// The rows of the panel are n0 .. n0 + count.
+  IntxTileReader(const IntxRows& w, std::int64_t n0, std::int64_t count)
+      : w_(w),
+        panel_(n0),
+        panel_rows_(count),
+        group_tiles_(w.groups == 1 ? AmxPackedX::tiles(w.columns) : w.group_columns / kBytes) {}
 
   void begin(std::int64_t row, std::int64_t, std::int64_t t0, std::int64_t tiles,
              std::byte* group) {
     row_ = panel_ + row;
     t0_ = t0;
     tiles_ = tiles;
+    first_group_ = t0 / group_tiles_;
+    first_left_ = group_tiles_ - t0 % group_tiles_;
     scales_ = reinterpret_cast<float*>(group + kAmxTileBytes);
   }
   [[gnu::noinline]] void read(std::int64_t i, std::byte* out) const {
-    const std::int64_t end = smaller(w_.columns, (t0_ + tiles_) * kBytes);
-    read_intx<kBits>(w_, row_ + i, t0_ * kBytes, end, [&](std::int64_t vector, Bytes codes) {
-      SimdBytes::store(out + (vector - t0_) * kAmxBytes, codes);
-    });
+    IntxReader<kBits> reader(w_, row_ + i);
+    const GroupVectors<false> groups(w_, row_ + i);
     float* scales = scales_ + i / kAmxRows * kAmxRunTiles * kAmxRows + i % kAmxRows;
-    for (std::int64_t t = 0; t < tiles_; ++t) {
-      const std::int64_t group = w_.groups == 1 ? 0 : (t0_ + t) * kBytes / w_.group_columns;
-      scales[t * kAmxRows] = scale_at(w_, (row_ + i) * w_.groups + group);
-    }
+    std::int64_t group = first_group_, left = first_left_;
+    Bytes base = groups.base(group);
+    float scale = scale_at(w_, groups.first + group);
+    for_vectors(
+        tiles_, [&]<int kJ>() __attribute__((always_inline)) {
+          if (left == 0) {
+            ++group;
+            left = group_tiles_;
+            base = groups.base(group);
+            scale = scale_at(w_, groups.first + group);
+          }
+          --left;
+          SimdBytes::store(out + kJ * kAmxBytes,
+                           SimdBytes::subtract(reader.template codes<kJ>(t0_ / kRound), base));
+          scales[kJ * kAmxRows] = scale;
+        });
+    if (t0_ + tiles_ == AmxPackedX::tiles(w_.columns)) prefetch_next_panel(i);
   }
 
  private:
+  // IntxReader asks for what is kAhead bytes further in a row.
+  void prefetch_next_panel(std::int64_t i) const {
+    constexpr std::int64_t kAhead = 1024;
+    const std::byte* row = w_.codes + (row_ + i + panel_rows_) * w_.row_bytes;
+    for (std::int64_t at = 0; at < smaller(kAhead, w_.row_bytes); at += kBytes)
+      prefetch_far(row + at);
+  }
+
   const IntxRows& w_;
-  std::int64_t panel_;
+  std::int64_t panel_, panel_rows_;
+  std::int64_t group_tiles_;  ///< Of a group of columns.
   std::int64_t row_ = 0, t0_ = 0, tiles_ = 0;
+  std::int64_t first_group_ = 0,
+               first_left_ = 0;  ///< Of the run, and tiles of that group in it and behind.
   float* scales_ = nullptr;
 };
 
@@ -59,23 +88,21 @@ std::int64_t scaled_tiles(const IntxRows& w) {
   return 1;
 }
 
-/// As AmxBlock, with sums that are scaled floats. One tile of sums at a time: its 16 vectors of floats
-/// stay in registers from group to group, while the sums of the next group are made.
+/// As AmxBlock, with sums that are scaled floats. One tile of sums at a time: its 16 vectors of
+/// floats stay in registers from group to group, while the sums of the next group are made.
 template <int kGroup>
 struct IntxBlock {
   using Sums = Floats[kAmxRows];
 
-  template <int kW, int kX, typename Reader>
+  template <int kW, typename Reader>
   TORCHAO_CPP_ALWAYS_INLINE static void multiply(const AmxOperands& at, std::int64_t tiles,
                                                  bool is_first, AmxFeed<Reader>& feed) {
     const auto* scales = reinterpret_cast<const float*>(at.w + kAmxTileBytes);
     for (int i = 0; i < kW; ++i) {
-      for (int j = 0; j < kX; ++j) {
-        tile(at.w + i * kAmxRunTiles * kAmxBytes, scales + i * kAmxRunTiles * kAmxRows,
-             at.x + j * at.x_stride, tiles, is_first,
-             reinterpret_cast<float*>(at.sums + i * at.sum_stride + j * kAmxBytes));
-        feed.some();
-      }
+      multiply_tile(at.w + i * kAmxRunTiles * kAmxBytes, scales + i * kAmxRunTiles * kAmxRows, at.x,
+                    tiles, is_first, reinterpret_cast<float*>(at.sums + i * at.sum_stride));
+      // As often as AmxBlock.
+      for (std::int64_t t = kAmxFeedSteps; t <= kAmxRunTiles / kW; t += kAmxFeedSteps) feed.some();
     }
   }
 
@@ -101,8 +128,9 @@ struct IntxBlock {
     }
     tile_store<kTile>(out);
   }
-  [[gnu::noinline]] static void tile(const std::byte* w, const float* scales, const std::byte* x,
-                                     std::int64_t tiles, bool is_first, float* out) {
+  [[gnu::noinline]] static void multiply_tile(const std::byte* w, const float* scales,
+                                              const std::byte* x, std::int64_t tiles, bool is_first,
+                                              float* out) {
     alignas(64) std::byte group[2][kAmxBytes];
     Sums sums;
     TORCHAO_CPP_UNROLL
@@ -110,9 +138,10 @@ struct IntxBlock {
       sums[r] = is_first ? Simd::zero() : Simd::load(out + r * kAmxRows);
     sum_group<0>(w, x, tiles, group[0]);
     std::int64_t t = 0;
-    for (; t + 2 * kGroup < tiles + kGroup; t += kGroup) {
+    for (; t + kGroup < tiles; t += kGroup) {
       const std::int64_t next = t + kGroup;
-      sum_group<1>(w + next * kAmxBytes, x + next * kAmxBytes, tiles - next, group[next / kGroup % 2]);
+      sum_group<1>(w + next * kAmxBytes, x + next * kAmxBytes, tiles - next,
+                   group[next / kGroup % 2]);
       add_scaled(group[t / kGroup % 2], scales + t * kAmxRows, sums);
     }
     add_scaled(group[t / kGroup % 2], scales + t * kAmxRows, sums);
@@ -125,7 +154,7 @@ template <int kGroup>
 void intx_gemm(const IntxRows& w, std::int64_t n0, std::int64_t count, const std::byte* x,
                std::int64_t m, std::byte* scratch) {
   with_bits(w.bits, [&]<int kBits>() {
-    IntxTileReader<kBits> reader(w, n0);
+    IntxTileReader<kBits> reader(w, n0, count);
     amx_gemm<IntxBlock<kGroup>>(count, m, AmxPackedX::tiles(w.columns), x, scratch, reader);
   });
 }
@@ -146,7 +175,7 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
     default:
       intx_gemm<kAmxRunTiles>(w, n0, count, x, m, scratch);
   }
-  amx_transpose_sums(scratch, m, count, out);
+  amx_take_sums(scratch, m, count, 0, m, out);
 }
 
 constexpr IntxProduct kIntxProduct{kXOffset,
