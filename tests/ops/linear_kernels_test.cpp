@@ -307,6 +307,27 @@ TEST_P(LinearKernels, AgreeWithTheReferenceOnAGpu) {
   }
 }
 
+// Several of the blocks that kernels cut a weight into along N and K, and ends that fill none.
+TEST_P(LinearKernels, AgreeWithTheReferenceOverManyBlocks) {
+  const Problem p = make_problem(GetParam(), DType::kBFloat16, 437, 1376);
+  const LinearKernel* ref = reference_for(p);
+  ASSERT_NE(ref, nullptr);
+  const auto ref_packed = pack(*ref, p);
+  constexpr std::int64_t kRows = 45;
+  const Tensor x = random_tensor(p.dtype, {kRows, p.k}, 11, 1.0F);
+  const Tensor want = run(*ref, *ref_packed, p, x, {});
+  for (const LinearKernel* kernel : kernels_for(p)) {
+    if (kernel->device != DeviceType::kCPU) continue;
+    const auto packed = pack(*kernel, p);
+    const Tensor got = run(*kernel, *packed, p, x, {});
+    if (is_exact(*kernel)) {
+      EXPECT_TRUE(equal_bytes(got, want)) << kernel->name();
+    } else {
+      expect_near(got, want, p, x, {}, *kernel);
+    }
+  }
+}
+
 TEST_P(LinearKernels, DoNotDependOnTheNumberOfThreads) {
   const LinearCase& item = GetParam();
   const Problem p = make_problem(item, DType::kBFloat16, 256, 64);

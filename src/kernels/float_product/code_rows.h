@@ -71,6 +71,10 @@ struct CodeRows {
   float byte_scales[256] = {};
 };
 
+/// Rows of x whose sums leave a product's scratch at a time: few enough to be finished in the first- or
+/// second-level cache.
+constexpr std::int64_t kSumRows = 32;
+
 /// The product for one instruction set. Sums are float32. Scratch is the caller's, 64-byte aligned.
 struct FloatProduct {
   /// Of packed fields.
@@ -82,6 +86,8 @@ struct FloatProduct {
   std::int64_t dot_rows = 0;
   /// Weight rows that gemm() takes at most.
   std::int64_t gemm_rows = 0;
+  /// PanelPlan::unit of gemm().
+  std::int64_t gemm_unit = 0;
   /// Floats that dot() needs as scratch.
   std::int64_t (*dot_scratch)(const CodeRows& weight) noexcept = nullptr;
   /// Floats that gemm() needs as scratch, for m rows of x.
@@ -101,9 +107,13 @@ struct FloatProduct {
   std::int64_t (*x_panels)(std::int64_t m) noexcept = nullptr;
   void (*pack_x)(const CodeRows& weight, const void* x, CodeForm form, std::int64_t m,
                  std::int64_t panel, void* packed) noexcept = nullptr;
-  /// sums[m, count] as dot() gives them, from packed x.
+  /// From packed x, sums of weight rows n0 .. n0 + count that stay in the scratch, and rows m0 .. m0 + rows
+  /// of them as dot() gives its sums: [rows, count]. m0 is a multiple of kSumRows.
   void (*gemm)(const CodeRows& weight, std::int64_t n0, std::int64_t count, const void* packed_x,
-               std::int64_t m, float* scratch, float* sums) noexcept = nullptr;
+               std::int64_t m, float* scratch) noexcept = nullptr;
+  void (*take_sums)(const CodeRows& weight, std::int64_t count, std::int64_t m,
+                    const float* scratch, std::int64_t m0, std::int64_t rows,
+                    float* sums) noexcept = nullptr;
   FinishSums finish = nullptr;
 };
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Operands that are values of bfloat16, sums in float32. Few rows of x: dot products of AVX-512. Many:
-// in tiles; 16 weight rows of 32 columns are the left operand, taken apart block by block; x is the
-// right one, [16 rows of x][K / 32][16][16 rows of x][2], K in steps of 64.
+// Operands that are values of bfloat16, sums in float32. Few rows of x: dot products of AVX-512.
+// Many: in tiles; 16 weight rows of 32 columns are the left operand, taken apart block by block; x
+// is the right one, [16 rows of x][K / 32][16][16 rows of x][2], K in steps of 64.
 #include "kernels/simd/simd_avx512.h"
 
 #include "kernels/float_product/pair_code_reader.h"
@@ -15,10 +15,10 @@ constexpr std::int64_t kAmxColumns = 32;
 std::int64_t tiles_along(std::int64_t columns) {
   return rounded_up(columns, kPairColumns) / kAmxColumns;
 }
-std::int64_t amx_panels(std::int64_t m) noexcept { return amx_padded_rows(m) / kAmxRows; }
+std::int64_t amx_panels(std::int64_t m) noexcept { return amx_tiles(m); }
 
 std::int64_t amx_x_bytes(std::int64_t m, std::int64_t columns) noexcept {
-  return amx_panels(m) * tiles_along(columns) * kAmxBytes;
+  return amx_tiles(m) * tiles_along(columns) * kAmxBytes;
 }
 
 std::int64_t scale_bytes(const CodeRows& w) { return pair_row_floats(w) * 4; }
@@ -30,23 +30,25 @@ std::int64_t amx_scratch(const CodeRows& w, std::int64_t m) noexcept {
 
 template <CodeForm kForm>
 void pack_tiles(const CodeRows& w, const std::byte* x, std::int64_t m, std::int64_t panel,
-                std::byte* out) {
+                std::byte* packed) {
   const PairOrder order = pair_order(w);
-  const std::int64_t m0 = panel * kAmxRows;
-  for (std::int64_t k = 0; k < w.columns; k += kPairColumns, out += 2 * kAmxBytes) {
+  const std::int64_t m0 = panel * kAmxRows, all_tiles = tiles_along(w.columns);
+  static_assert(kAmxRunTiles % 2 == 0, "the two tiles of a step are neighbours");
+  for (std::int64_t k = 0; k < w.columns; k += kPairColumns) {
+    std::byte* out = packed + amx_x_offset(m, all_tiles, panel, k / kAmxColumns);
     // A tile is the transpose of 16 rows of 16 pairs.
     Floats v[2][kAmxRows];
-    transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k, order,
-                       v[0], v[1]);
+    transpose_x<kForm>(x + m0 * w.columns * code_bytes<kForm>(), m - m0, w.columns, k, order, v[0],
+                       v[1]);
     for (int i = 0; i < 2 * kAmxRows; ++i)
       _mm512_storeu_ps(out + i * kAmxRowBytes, v[i / kAmxRows][i % kAmxRows]);
   }
 }
 
-void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
-                std::int64_t panel, void* packed) noexcept {
+void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m, std::int64_t panel,
+                void* packed) noexcept {
   const auto* from = static_cast<const std::byte*>(x);
-  std::byte* to = static_cast<std::byte*>(packed) + panel * tiles_along(w.columns) * kAmxBytes;
+  auto* const to = static_cast<std::byte*>(packed);
   if (form == CodeForm::kBFloat16) {
     pack_tiles<CodeForm::kBFloat16>(w, from, m, panel, to);
   } else {
@@ -58,7 +60,7 @@ void amx_pack_x(const CodeRows& w, const void* x, CodeForm form, std::int64_t m,
 struct TileSink {
   std::byte* out;  ///< Of column 0.
 
-  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { torchao_cpp::prefetch(p); }
+  TORCHAO_CPP_ALWAYS_INLINE static void prefetch(const std::byte* p) { prefetch_far(p); }
   TORCHAO_CPP_ALWAYS_INLINE void step(std::int64_t k, const Pairs (&v)[1][2]) {
     std::byte* to = out + k / kAmxColumns * kAmxBytes;
     _mm512_storeu_si512(to, v[0][0]);
@@ -66,47 +68,69 @@ struct TileSink {
   }
 };
 
-// Rows n0 .. n0 + count, columns k0 .. k1, into the tiles of a block; zeros where there are none.
+/// Rows of a panel, taken apart for amx_gemm(); zeros past the last column.
 template <typename Codes>
-[[gnu::noinline]] void read_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                  std::int64_t k0, std::int64_t k1, float* scales,
-                                  std::byte* out) {
-  const std::int64_t tiles = tiles_along(k1 - k0);
-  const PairRange range(w, k0, k1);
-  for_pair_rows<Codes, 1>(w, n0, count, range, scales, [&](std::int64_t i, const auto& row_scales) {
-    TileSink sink{amx_weight_row(out, i) - k0 / kAmxColumns * kAmxBytes};
-    read_rows<Codes>(w, row_scales, n0 + i, range, w.row_bytes, sink);
-  });
-  for (std::int64_t i = count; i < rounded_up(count, 2 * kAmxRows); ++i)
-    for (std::int64_t t = 0; t < tiles; ++t)
-      _mm512_storeu_si512(amx_weight_row(out, i) + t * kAmxBytes, _mm512_setzero_si512());
-}
+class TileReader {
+ public:
+  /// The rows of the panel are n0 .. n0 + count.
+  TileReader(const CodeRows& w, std::int64_t n0, std::int64_t count, std::byte* tables)
+      : w_(w), panel_(n0), panel_rows_(count), tables_(tables), range_(w, 0, 1) {}
+
+  void begin(std::int64_t row, std::int64_t count, std::int64_t t0, std::int64_t tiles,
+             const std::byte*) {
+    row_ = panel_ + row;
+    count_ = count;
+    const std::int64_t k0 = t0 * kAmxColumns, k1 = (t0 + tiles) * kAmxColumns;
+    range_ = PairRange(w_, k0, smaller(w_.columns, k1));
+    // The next run of the same rows; at the end of the rows the first run of the next panel.
+    const std::int64_t column_bytes = w_.row_bytes * kAmxColumns;
+    ahead_ = k1 < w_.columns ? tiles * column_bytes / w_.columns
+                             : panel_rows_ * w_.row_bytes - t0 * column_bytes / w_.columns;
+    scales_ = prepare(0);
+  }
+  // Tables of the row after this one are made before it is read: they have left the store buffer by
+  // then.
+  [[gnu::noinline]] void read(std::int64_t i, std::byte* out) {
+    const Scales scales[1] = {scales_};
+    if (i + 1 < count_) scales_ = prepare(i + 1);
+    TileSink sink{out - range_.begin / kAmxColumns * kAmxBytes};
+    read_rows<Codes>(w_, scales, row_ + i, range_, ahead_, sink);
+  }
+
+ private:
+  using Scales = typename Codes::Scales;
+  Scales prepare(std::int64_t i) {
+    return Codes::prepare(w_, row_ + i, range_, tables_ + i % 2 * pair_table_bytes(w_));
+  }
+
+  const CodeRows& w_;
+  std::int64_t panel_, panel_rows_;
+  std::byte* tables_;
+  PairRange range_;
+  std::int64_t row_ = 0, count_ = 0, ahead_ = 0;
+  Scales scales_{};
+};
 
 template <typename Codes>
 [[gnu::noinline]] void multiply_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count,
-                                      const std::byte* x, std::int64_t m, float* scales,
-                                      float* out) {
-  auto* const scratch = reinterpret_cast<std::byte*>(scales) + scale_bytes(w);
-  amx_gemm(
-      count, m, tiles_along(w.columns), x, scratch,
-      [&](std::int64_t t0, std::int64_t tiles) __attribute__((always_inline)) {
-        read_tiles<Codes>(w, n0, count, t0 * kAmxColumns,
-                          smaller(w.columns, (t0 + tiles) * kAmxColumns), scales, scratch);
-      },
-      [&](const std::byte* w0, const std::byte* w1, const std::byte* x0, const std::byte* x1,
-          std::int64_t t0, std::int64_t tiles, std::byte* block, std::int64_t)
-          __attribute__((always_inline)) {
-            TORCHAO_CPP_TILE_BLOCK(TORCHAO_CPP_TILE_DOT_BFLOAT16, w0, w1, x0, x1, tiles, block,
-                                   t0 == 0);
-          });
-  amx_transpose_sums(scratch, m, count, out);
+                                      const std::byte* x, std::int64_t m, float* scales) {
+  auto* const tables = reinterpret_cast<std::byte*>(scales);
+  std::byte* const scratch = tables + scale_bytes(w);
+  TileReader<Codes> reader(w, n0, count, tables);
+  amx_gemm<AmxBlock<BFloat16TileDot>>(count, m, tiles_along(w.columns), x, scratch, reader);
 }
 
 void gemm_in_tiles(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
-              std::int64_t m, float* scratch, float* sums) noexcept {
+                   std::int64_t m, float* scratch) noexcept {
   with_pair_codes(w, [&]<typename Codes>() {
-    multiply_tiles<Codes>(w, n0, count, static_cast<const std::byte*>(packed_x), m, scratch, sums);
+    multiply_tiles<Codes>(w, n0, count, static_cast<const std::byte*>(packed_x), m, scratch);
   });
+}
+
+void take_sums(const CodeRows& w, std::int64_t count, std::int64_t m, const float* scratch,
+               std::int64_t m0, std::int64_t rows, float* sums) noexcept {
+  amx_take_sums(reinterpret_cast<const std::byte*>(scratch) + scale_bytes(w), m, count, m0, rows,
+                sums);
 }
 
 // Few rows: as without AMX.
@@ -135,7 +159,8 @@ constexpr FloatProduct kAmxProduct{.lanes = kFieldLanes,
                                    .lane_bytes = 1,
                                    .takes_bfloat16 = true,
                                    .dot_rows = kAmxFewRows,
-                                   .gemm_rows = kAmxBlockRows,
+                                   .gemm_rows = kAmxPanelRows,
+                                   .gemm_unit = kAmxRows,
                                    .dot_scratch = dot_scratch,
                                    .gemm_scratch = amx_scratch,
                                    .dot_x_bytes = dot_x_bytes,
@@ -145,6 +170,7 @@ constexpr FloatProduct kAmxProduct{.lanes = kFieldLanes,
                                    .x_panels = amx_panels,
                                    .pack_x = amx_pack_x,
                                    .gemm = gemm_in_tiles,
+                                   .take_sums = take_sums,
                                    .finish = finish_sums};
 
 }  // namespace

@@ -85,12 +85,12 @@ template <typename Codes>
 }
 
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
-          std::int64_t m, float* scratch, float* sums) noexcept {
+          std::int64_t m, float* scratch) noexcept {
   const std::int64_t pairs = pairs_along(w.columns);
   const LinesAhead rows = lines_of(w, n0, 2);
   multiply_block<MultiplyPairs>(
       count, pairs, static_cast<const float*>(packed_x), m, rows, scratch + pair_row_floats(w),
-      sums, [&](const GemmBlock& block, float* weight) {
+      [&](const GemmBlock& block, float* weight) {
         const PairRange range(w, 2 * block.word,
                               smaller(w.columns, 2 * (block.word + block.words)));
         with_pair_codes(w, [&]<typename Codes>() {
@@ -99,6 +99,11 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
                             reinterpret_cast<std::byte*>(weight));
         });
       });
+}
+
+void take_sums(const CodeRows& w, std::int64_t count, std::int64_t m, const float* scratch,
+               std::int64_t m0, std::int64_t rows, float* sums) noexcept {
+  take_block_sums(scratch + pair_row_floats(w), m, count, m0, rows, sums);
 }
 
 constexpr FloatProduct kPairProduct{.lanes = kFieldLanes,
@@ -115,6 +120,7 @@ constexpr FloatProduct kPairProduct{.lanes = kFieldLanes,
                                     .x_panels = x_panels,
                                     .pack_x = pack_x,
                                     .gemm = gemm,
+                                    .take_sums = take_sums,
                                     .finish = finish_sums};
 
 }  // namespace

@@ -25,7 +25,7 @@ class SimdFloatLinear final : public PackedWeight {
       : linear_(problem),
         rows_(linear_, product()),
         dot_plan_{64, product().dot_rows},
-        gemm_plan_{product().gemm_rows, kGemmRows},
+        gemm_plan_{product().gemm_rows, kGemmRows, product().gemm_unit},
         dot_slots_(panel_slots(linear_.output_size(), dot_plan_)),
         gemm_slots_(panel_slots(linear_.output_size(), gemm_plan_)) {
     linear_.release_weight();
@@ -62,7 +62,7 @@ class SimdFloatLinear final : public PackedWeight {
     std::byte* activation = nullptr;
     std::byte* packed_x = nullptr;
     float* product = nullptr;  ///< [slots, product_floats]
-    float* sums = nullptr;     ///< [slots, rows, columns]
+    float* sums = nullptr;     ///< [slots, sum_floats]
     std::int64_t product_floats = 0;
     std::int64_t sum_floats = 0;
     std::int64_t total_bytes = 0;
@@ -77,7 +77,8 @@ class SimdFloatLinear final : public PackedWeight {
     Scratch s;
     s.product_floats = whole_lines(is_dot ? product().dot_scratch(rows_.rows())
                                           : product().gemm_scratch(rows_.rows(), rows));
-    s.sum_floats = whole_lines(rows * (is_dot ? dot_plan_ : gemm_plan_).columns);
+    s.sum_floats =
+        whole_lines(std::min(rows, kSumRows) * (is_dot ? dot_plan_ : gemm_plan_).columns);
     Workspace space(base);
     s.activation = space.take<std::byte>(linear_.workspace_bytes(m));
     if (!is_dot) {
@@ -130,9 +131,13 @@ class SimdFloatLinear final : public PackedWeight {
     for_each_panel(linear_.output_size(), gemm_plan_, gemm_slots_,
                    [&](std::int64_t slot, std::int64_t n0, std::int64_t columns) {
                      float* sums = s.sums + slot * s.sum_floats;
-                     product().gemm(rows_.rows(), n0, columns, s.packed_x, rows,
-                                    s.product + slot * s.product_floats, sums);
-                     finish(args, operand, {sums, m0, rows, n0, columns});
+                     float* scratch = s.product + slot * s.product_floats;
+                     product().gemm(rows_.rows(), n0, columns, s.packed_x, rows, scratch);
+                     for (std::int64_t r = 0; r < rows; r += kSumRows) {
+                       const std::int64_t count = std::min(kSumRows, rows - r);
+                       product().take_sums(rows_.rows(), columns, rows, scratch, r, count, sums);
+                       finish(args, operand, {sums, m0 + r, count, n0, columns});
+                     }
                    });
   }
 

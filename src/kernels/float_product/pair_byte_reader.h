@@ -154,8 +154,8 @@ class PairScales {
     return _mm512_castsi512_ps(_mm512_and_si512(word, _mm512_set1_epi32(-0x10000)));
   }
 
-  const CodeRows* w_;
-  std::int64_t first_;
+  const CodeRows* w_ = nullptr;
+  std::int64_t first_ = 0;
 };
 
 /// Scale and zero point of runs of columns.

@@ -168,17 +168,22 @@ template <typename Codes>
 }
 
 void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* packed_x,
-          std::int64_t m, float* scratch, float* sums) noexcept {
+          std::int64_t m, float* scratch) noexcept {
   const LinesAhead rows = lines_of(w, n0, 1);
   multiply_block<MultiplyFloats>(
       count, w.columns, static_cast<const float*>(packed_x), m, rows,
-      scratch + rounded_up(scale_floats(w), 16), sums, [&](const GemmBlock& block, float* weight) {
+      scratch + rounded_up(scale_floats(w), 16), [&](const GemmBlock& block, float* weight) {
         with_codes(w, [&]<typename Codes>() {
           take_apart<Codes>(w, n0, block,
                             rows.at != nullptr ? 0 : block.bytes_ahead(w.row_bytes, w.columns),
                             scratch, weight);
         });
       });
+}
+
+void take_sums(const CodeRows& w, std::int64_t count, std::int64_t m, const float* scratch,
+               std::int64_t m0, std::int64_t rows, float* sums) noexcept {
+  take_block_sums(scratch + rounded_up(scale_floats(w), 16), m, count, m0, rows, sums);
 }
 
 constexpr FloatProduct kFloatProduct{.lanes = kLanes,
@@ -191,6 +196,7 @@ constexpr FloatProduct kFloatProduct{.lanes = kLanes,
                                      .x_panels = x_panels,
                                      .pack_x = pack_x,
                                      .gemm = gemm,
+                                     .take_sums = take_sums,
                                      .finish = finish_sums};
 
 }  // namespace

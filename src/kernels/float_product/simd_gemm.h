@@ -111,13 +111,12 @@ struct GemmBlock {
 // first-level cache and x streams from the second. Of more, a block of x would not stay there.
 constexpr std::int64_t kFewPanels = 2;
 
-/// out [m][count] = x [m] times `count` weight rows. take_apart(block, weight) fills the block's
-/// words into the rows of `weight`, kGemmStride apart. weight_rows: where they lie, to ask for
-/// them; null: take_apart() does. scratch: block_floats(m).
+/// x [m] times `count` weight rows, for take_block_sums(). take_apart(block, weight) fills the
+/// block's words into the rows of `weight`, kGemmStride apart. weight_rows: where they lie, to ask
+/// for them; null: take_apart() does. scratch: block_floats(m).
 template <typename Multiply, typename TakeApart>
 void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, std::int64_t m,
-                    const LinesAhead& weight_rows, float* scratch, float* out,
-                    const TakeApart& take_apart) {
+                    const LinesAhead& weight_rows, float* scratch, const TakeApart& take_apart) {
   float* const weight = scratch;
   float* const sums = scratch + kGemmBlock * kGemmStride;
   const std::int64_t stride = padded_rows(m);
@@ -163,7 +162,12 @@ void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, 
       }
     }
   }
-  transpose_sums(sums, stride, m, count, out);
+}
+
+/// out [rows][count] of x rows m0 .. m0 + rows, from the scratch of multiply_block().
+void take_block_sums(const float* scratch, std::int64_t m, std::int64_t count, std::int64_t m0,
+                     std::int64_t rows, float* out) {
+  transpose_sums(scratch + kGemmBlock * kGemmStride + m0, padded_rows(m), rows, count, out);
 }
 
 }  // namespace

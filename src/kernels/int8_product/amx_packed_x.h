@@ -13,17 +13,14 @@ namespace {
 struct AmxPackedX {
   static std::int64_t tiles(std::int64_t columns) { return (columns + kBytes - 1) / kBytes; }
   static std::int64_t packed_bytes(std::int64_t m, std::int64_t columns) noexcept {
-    return m <= kDotRows ? m * dot_stride(columns)
-                         : amx_padded_rows(m) / kAmxRows * tiles(columns) * kAmxBytes;
+    return m <= kDotRows ? m * dot_stride(columns) : amx_tiles(m) * tiles(columns) * kAmxBytes;
   }
-  static std::int64_t units(std::int64_t m) noexcept {
-    return m <= kDotRows ? m : amx_padded_rows(m) / kAmxRows;
-  }
+  static std::int64_t units(std::int64_t m) noexcept { return m <= kDotRows ? m : amx_tiles(m); }
   static void pack(const std::int8_t* x, std::int64_t m, std::int64_t columns, std::int64_t unit,
                    std::byte* packed) noexcept {
     if (m <= kDotRows) return pack_dot_row(x, columns, unit, packed);
-    std::byte* out = packed + unit * tiles(columns) * kAmxBytes;
-    for (std::int64_t k = 0; k < columns; k += kBytes, out += kAmxBytes) {
+    for (std::int64_t k = 0; k < columns; k += kBytes) {
+      std::byte* out = packed + amx_x_offset(m, tiles(columns), unit, k / kBytes);
       // A tile is the transpose of 16 rows of 16 quads.
       Simd::Floats v[kAmxRows];
       const std::int64_t count = smaller(kBytes, columns - k);

@@ -34,6 +34,8 @@ struct Int8Product {
                    const std::byte* packed_x, std::int64_t m, std::byte* scratch,
                    std::int32_t* sums) noexcept = nullptr;
   FinishSums finish = nullptr;
+  /// PanelPlan::unit of the weight rows.
+  std::int64_t row_unit = 0;
 };
 
 /// One for each instruction set, defined in a file compiled for it.

@@ -19,7 +19,7 @@ class SimdInt8Linear final : public PackedWeight {
  public:
   explicit SimdInt8Linear(const LinearProblem& problem)
       : linear_(problem),
-        plan_{product().max_rows, kRows},
+        plan_{product().max_rows, kRows, product().row_unit},
         slots_(panel_slots(linear_.output_size(), plan_)) {}
 
   std::int64_t nbytes() const noexcept override { return linear_.nbytes(); }

@@ -53,6 +53,8 @@ struct IntxProduct {
                    const std::byte* packed_x, std::int64_t m, std::byte* scratch,
                    float* sums) noexcept = nullptr;
   FinishSums finish = nullptr;
+  /// PanelPlan::unit of the weight rows.
+  std::int64_t row_unit = 0;
 };
 
 /// One for each instruction set, defined in a file compiled for it.

@@ -26,7 +26,7 @@ class SimdIntxLinear final : public PackedWeight {
       : linear_(problem),
         activation_dtype_(problem.activation_dtype),
         rows_(linear_.weight(), product()),
-        plan_{product().max_rows, kRows},
+        plan_{product().max_rows, kRows, product().row_unit},
         slots_(panel_slots(linear_.output_size(), plan_)) {
     linear_.release_weight();
   }
