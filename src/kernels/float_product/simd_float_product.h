@@ -173,8 +173,7 @@ void gemm(const CodeRows& w, std::int64_t n0, std::int64_t count, const void* pa
           std::int64_t m, float* scratch) noexcept {
   multiply_block<MultiplyFloats>(
       count, w.columns, static_cast<const float*>(packed_x), m,
-      scratch + rounded_up(scale_floats(w), 16),
-      [&](const GemmBlock& block, float* weight) {
+      scratch + rounded_up(scale_floats(w), 16), [&](const GemmBlock& block, float* weight) {
         with_codes(w, [&]<typename Codes>() {
           take_apart<Codes>(w, n0, block, scratch, weight);
         });

@@ -75,8 +75,8 @@ struct GemmBlock {
 // first-level cache and x streams from the second. Of more, a block of x would not stay there.
 constexpr std::int64_t kFewPanels = 2;
 
-/// x [m] times `count` weight rows, for take_block_sums(). take_apart(block, weight) fills the block's
-/// words into the rows of `weight`, kGemmStride apart. scratch: block_floats(m).
+/// x [m] times `count` weight rows, for take_block_sums(). take_apart(block, weight) fills the
+/// block's words into the rows of `weight`, kGemmStride apart. scratch: block_floats(m).
 template <typename Multiply, typename TakeApart>
 void multiply_block(std::int64_t count, std::int64_t all_words, const float* x, std::int64_t m,
                     float* scratch, const TakeApart& take_apart) {

@@ -134,9 +134,16 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
   transpose_sums(s.sums, Panels::padded_rows(m), m, count, sums);
 }
 
-constexpr IntxProduct kIntxProduct{kXOffset, kBytes,        kIntxBlock,   takes_groups,
-                                   Panels::packed_bytes, Panels::units, Panels::pack,
-                                   intx_scratch_bytes,   intx_multiply, finish_sums,
+constexpr IntxProduct kIntxProduct{kXOffset,
+                                   kBytes,
+                                   kIntxBlock,
+                                   takes_groups,
+                                   Panels::packed_bytes,
+                                   Panels::units,
+                                   Panels::pack,
+                                   intx_scratch_bytes,
+                                   intx_multiply,
+                                   finish_sums,
                                    SimdBytes::kMaxCodeBits};
 
 }  // namespace
