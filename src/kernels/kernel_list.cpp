@@ -68,6 +68,7 @@ std::span<const LinearKernel> kernel_list() noexcept {
       float_product_avx512_bf16(Op::kFloat8DynamicActivationInt4Weight),
       float_product_avx512_bf16(Op::kMXDynamicActivationMXWeight),
       float_product_avx512_bf16(Op::kNVFP4DynamicActivationNVFP4Weight),
+      intx_product_avx2(),
       float_product_avx512(Op::kUnquantized),
       float_product_avx512(Op::kInt8WeightOnly),
       float_product_avx512(Op::kInt4WeightOnly),

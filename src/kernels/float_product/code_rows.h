@@ -71,8 +71,8 @@ struct CodeRows {
   float byte_scales[256] = {};
 };
 
-/// Rows of x whose sums leave a product's scratch at a time: few enough to be finished in the first- or
-/// second-level cache.
+/// Rows of x whose sums leave a product's scratch at a time: few enough to be finished in the
+/// first- or second-level cache.
 constexpr std::int64_t kSumRows = 32;
 
 /// The product for one instruction set. Sums are float32. Scratch is the caller's, 64-byte aligned.
@@ -107,8 +107,8 @@ struct FloatProduct {
   std::int64_t (*x_panels)(std::int64_t m) noexcept = nullptr;
   void (*pack_x)(const CodeRows& weight, const void* x, CodeForm form, std::int64_t m,
                  std::int64_t panel, void* packed) noexcept = nullptr;
-  /// From packed x, sums of weight rows n0 .. n0 + count that stay in the scratch, and rows m0 .. m0 + rows
-  /// of them as dot() gives its sums: [rows, count]. m0 is a multiple of kSumRows.
+  /// From packed x, sums of weight rows n0 .. n0 + count that stay in the scratch, and rows m0 ..
+  /// m0 + rows of them as dot() gives its sums: [rows, count]. m0 is a multiple of kSumRows.
   void (*gemm)(const CodeRows& weight, std::int64_t n0, std::int64_t count, const void* packed_x,
                std::int64_t m, float* scratch) noexcept = nullptr;
   void (*take_sums)(const CodeRows& weight, std::int64_t count, std::int64_t m,

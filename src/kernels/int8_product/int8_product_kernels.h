@@ -20,7 +20,9 @@ LinearKernel int8_product_avx512_vnni(LinearOperation operation);
 LinearKernel int8_product_amx(LinearOperation operation);
 
 /// int8 activations times codes of 1 to 7 bits, in integers within each group: fewer roundings than
-/// torchao's CPU path, which multiplies floats. "avx512_vnni" and "amx_int8".
+/// torchao's CPU path, which multiplies floats. "avx2_int8", "avx512_vnni" and
+/// "amx_int8".
+LinearKernel intx_product_avx2();
 LinearKernel intx_product_avx512_vnni();
 LinearKernel intx_product_amx();
 #endif

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "kernels/epilogue.h"
+#include "kernels/float_product/code_rows.h"
 
 namespace torchao_cpp {
 
@@ -53,11 +54,18 @@ struct IntxProduct {
                    const std::byte* packed_x, std::int64_t m, std::byte* scratch,
                    float* sums) noexcept = nullptr;
   FinishSums finish = nullptr;
+  /// Bits of codes at most.
+  int max_bits = 7;
+  /// Rows of x that multiply() takes at most with groups of so many columns; null: any number.
+  std::int64_t (*most_rows)(std::int64_t group_columns) noexcept = nullptr;
+  /// Takes more, as values of bfloat16. With plane_bytes of 64.
+  const FloatProduct& (*float_product)() noexcept = nullptr;
   /// PanelPlan::unit of the weight rows.
   std::int64_t row_unit = 0;
 };
 
 /// One for each instruction set, defined in a file compiled for it.
+const IntxProduct& intx_product_avx2_functions() noexcept;
 const IntxProduct& intx_product_avx512_vnni_functions() noexcept;
 const IntxProduct& intx_product_amx_functions() noexcept;
 

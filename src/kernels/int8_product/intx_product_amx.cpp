@@ -3,6 +3,7 @@
 // sums of each group leave the tiles to be scaled.
 #include "kernels/simd/bytes_avx512_vnni.h"
 
+#include "kernels/float_product/simd_products.h"
 #include "kernels/int8_product/amx_packed_x.h"
 #include "kernels/int8_product/simd_intx_product.h"
 
@@ -15,8 +16,15 @@ std::int64_t intx_scratch_bytes(std::int64_t m, std::int64_t) noexcept {
   return m <= kDotRows ? 0 : amx_scratch_bytes(m);
 }
 
+/// As AVX-512 VNNI takes them.
+bool takes_groups(std::int64_t group_columns) noexcept {
+  return group_columns % kBytes == 0 || group_columns == kBytes / 2;
+}
+
 /// A group within a tile is not worth one: half of it would be zeros.
-bool takes_whole_tiles(std::int64_t group_columns) noexcept { return group_columns % kBytes == 0; }
+std::int64_t most_rows(std::int64_t group_columns) noexcept {
+  return group_columns % kBytes == 0 ? INT64_MAX : kDotRows;
+}
 
 /// Rows of a panel for amx_gemm(), and their scales for each tile along K. Of a last tile that
 /// codes only begin, x has zeros where they end.
@@ -182,13 +190,16 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
 constexpr IntxProduct kIntxProduct{kXOffset,
                                    kBytes,
                                    kAmxPanelRows,
-                                   takes_whole_tiles,
+                                   takes_groups,
                                    AmxPackedX::packed_bytes,
                                    AmxPackedX::units,
                                    AmxPackedX::pack,
                                    intx_scratch_bytes,
                                    intx_multiply,
                                    finish_sums,
+                                   SimdBytes::kMaxCodeBits,
+                                   most_rows,
+                                   float_product_amx_functions,
                                    kAmxRows};
 
 }  // namespace

@@ -70,7 +70,7 @@ bool zero_points_fit(const QuantizedWeight& w, int bits) noexcept {
 
 Support PackedIntxRows::supports(const QuantizedWeight& w, const IntxProduct& product) {
   const std::optional<int> bits = signed_int_bits(w.weight_dtype);
-  if (!bits || *bits > 7)
+  if (!bits || *bits > product.max_bits)
     return Support::no(fmt::format("codes are {}", dtype_name(w.weight_dtype)));
   const std::int64_t columns = w.block_size[1];
   if (w.block_size[0] != 1 || (columns != w.input_size && !product.takes_groups(columns))) {

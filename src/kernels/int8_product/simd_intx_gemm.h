@@ -88,7 +88,7 @@ template <int kRows, int kVectors>
         std::memcpy(&four, w + r * kIntxColumns + k - k0, 4);
         const Bytes wk = SimdBytes::repeat4(four);
         TORCHAO_CPP_UNROLL
-        for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::dot4(acc[r][v], xk[v], wk);
+        for (int v = 0; v < kVectors; ++v) acc[r][v] = SimdBytes::dot4_codes(acc[r][v], xk[v], wk);
       }
       k += 4;
     } while (k < end);
@@ -157,9 +157,17 @@ void intx_multiply(const IntxRows& w, std::int64_t n0, std::int64_t count, const
   transpose_sums(s.sums, Panels::padded_rows(m), m, count, sums);
 }
 
-constexpr IntxProduct kIntxProduct{
-    kXOffset,      kBytes,       kIntxBlock,         takes_groups,  Panels::packed_bytes,
-    Panels::units, Panels::pack, intx_scratch_bytes, intx_multiply, finish_sums};
+constexpr IntxProduct kIntxProduct{kXOffset,
+                                   kBytes,
+                                   kIntxBlock,
+                                   takes_groups,
+                                   Panels::packed_bytes,
+                                   Panels::units,
+                                   Panels::pack,
+                                   intx_scratch_bytes,
+                                   intx_multiply,
+                                   finish_sums,
+                                   SimdBytes::kMaxCodeBits};
 
 }  // namespace
 }  // namespace torchao_cpp

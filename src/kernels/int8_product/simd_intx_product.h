@@ -171,7 +171,7 @@ TORCHAO_CPP_ALWAYS_INLINE void intx_dot_row(const IntxRows& w, std::int64_t n,
           const Bytes codes = SimdBytes::subtract(reader.template codes<kJ>(v0 / kRound), base);
           TORCHAO_CPP_UNROLL
           for (int i = 0; i < kM; ++i)
-            acc[i] = SimdBytes::dot4(acc[i], SimdBytes::load(x[i] + at), codes);
+            acc[i] = SimdBytes::dot4_codes(acc[i], SimdBytes::load(x[i] + at), codes);
           --left;
           if (left == 0 || v0 + kJ + 1 == vectors) {
             const Floats scale = groups.scales(group);

@@ -66,6 +66,12 @@ struct SimdBytes {
     const Bytes odd = _mm256_madd_epi16(_mm256_srli_epi16(x, 8), _mm256_srai_epi16(w, 8));
     return _mm256_add_epi32(sum, _mm256_add_epi32(even, odd));
   }
+  /// dot4() of codes of so many bits less a zero point of as many: pairs of products fit 16 bits.
+  static constexpr int kMaxCodeBits = 6;
+  static Ints dot4_codes(Ints sum, Bytes x, Bytes w) {
+    const Bytes pairs = _mm256_maddubs_epi16(x, w);
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+  }
 };
 
 }  // namespace

@@ -62,6 +62,9 @@ struct SimdBytes {
     __asm__("vpdpbusd %2, %1, %0" : "+v"(sum) : "v"(x), "vm"(w));
     return sum;
   }
+  /// dot4() of codes of so many bits less a zero point of as many.
+  static constexpr int kMaxCodeBits = 7;
+  static Ints dot4_codes(Ints sum, Bytes x, Bytes w) { return dot4(sum, x, w); }
 };
 
 }  // namespace
