@@ -114,6 +114,7 @@ TEST_P(LargeLinears, ManyRowsGiveWhatFewGive) {
 constexpr LargeCase kLarge[] = {
     {"int4_many_outputs", "int4wo-128", 17416, 1152},
     {"int4_many_columns", "int4wo-32", 1037, 6176},
+    {"int4_shared_x", "int4wo-128", 4224, 8320},
     {"int8_many_outputs", "int8wo", 17416, 1120},
     {"int8_many_columns", "int8wo", 1037, 6176},
     {"fp8_many_outputs", "fp8wo", 8712, 2080},

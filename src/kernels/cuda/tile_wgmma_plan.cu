@@ -106,7 +106,10 @@ WgmmaPlan plan_wgmma(const CodeTilesView& w, std::int64_t rows,
       plan.pairs = plan.splits == 1 && n_blocks > 1 ? 2 : 1;
       plan.items = (n_blocks + plan.pairs - 1) / plan.pairs * plan.x_tiles;
       const int at_once = device.clusters[plan.pairs == 2 ? 1 : i] * wgmma_blocks(x_rows);
-      if (at_once == 0 || plan.stages < 2 * plan.splits) continue;
+      // Blocks that share K wait for each other, those that start copies too: one item is all they
+      // take.
+      const bool may_split = plan.items <= at_once && plan.stages >= 2 * plan.splits;
+      if (at_once == 0 || (plan.splits > 1 && !may_split)) continue;
       plan.clusters = min(plan.items, at_once);
       const double cycles = cycles_of(w, plan, device.processors, at_once);
       if (best.x_rows != 0 && cycles >= best_cycles) continue;
