@@ -199,10 +199,10 @@ Tensor random_weight(std::int64_t n, std::int64_t k) {
 }
 
 int run(int argc, char** argv) {
-  std::vector<std::string> configs = {"int4wo-128", "int8wo",    "fp8wo",
+  std::vector<std::string> configs = {"int4wo-128", "int8wo",    "fp8wo", "8da4w",
                                       "int8dq",     "fp8dq-row", "bf16"};
   std::vector<std::string> shapes = {"28672x4096", "4096x14336", "6144x4096", "4096x4096"};
-  std::vector<std::int64_t> rows = {1, 16, 64, 256, 2048};
+  std::vector<std::int64_t> rows = {1, 16, 64, 128, 256, 2048};
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string_view option = argv[i];
     if (option == "--configs") configs = split(argv[i + 1]);

@@ -8,12 +8,14 @@ cd "$(dirname "$0")/.."
 if [ "${1:-}" = --no-build ]; then
   shift
 else
-  cmake --preset cuda -DCMAKE_CUDA_ARCHITECTURES="${CUDA_ARCHITECTURES:-native}"
+  arch=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader | head -n 1 | tr -d .)
+  cmake --preset cuda -DCMAKE_CUDA_ARCHITECTURES="${CUDA_ARCHITECTURES:-${arch/#90/90a}}"  # wgmma is in 90a alone.
   cmake --build build-cuda --parallel --target torchao_cpp_linear_kernels_test \
-    torchao_cpp_decoder_steps_cuda_test torchao_cpp_cuda_model_test torchao-conformance bench_cuda_linear
+    torchao_cpp_tile_linears_cuda_test torchao_cpp_decoder_steps_cuda_test torchao_cpp_cuda_model_test torchao-conformance bench_cuda_linear
 fi
 nvidia-smi --query-gpu=name,driver_version --format=csv,noheader
 build-cuda/tests/torchao_cpp_linear_kernels_test --gtest_brief=1
+build-cuda/tests/torchao_cpp_tile_linears_cuda_test --gtest_brief=1
 build-cuda/tests/torchao_cpp_decoder_steps_cuda_test --gtest_brief=1
 build-cuda/tests/torchao_cpp_cuda_model_test --gtest_brief=1
 build-cuda/torchao-conformance checkpoints tests/data/checkpoints --device cuda

@@ -10,8 +10,14 @@ std::span<const LinearKernel> kernel_list() noexcept {
   using Op = LinearOperation;
   static const LinearKernel kKernels[] = {
 #ifdef TORCHAO_CPP_HAS_CUDA
-      int4_cuda_sm80(Op::kInt4WeightOnly),
-      int4_cuda_sm80(Op::kIntxWeightOnly),
+      tile_product_cuda_sm80(Op::kInt8WeightOnly),
+      tile_product_cuda_sm80(Op::kInt4WeightOnly),
+      tile_product_cuda_sm80(Op::kIntxWeightOnly),
+      tile_product_cuda_sm80(Op::kFloat8WeightOnly),
+      tile_product_cuda_sm80(Op::kMXWeightOnly),
+      tile_product_cuda_sm80(Op::kInt8DynamicActivationIntxWeight),
+      tile_product_cuda_sm80(Op::kFloat8DynamicActivationInt4Weight),
+      tile_product_cuda_sm80(Op::kMXDynamicActivationMXWeight),
       float8_product_cuda_sm89(Op::kFloat8DynamicActivationFloat8Weight),
       float8_product_cuda_sm89(Op::kFloat8StaticActivationFloat8Weight),
       float_product_cuda(Op::kUnquantized),

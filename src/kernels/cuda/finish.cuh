@@ -35,4 +35,40 @@ __device__ inline void finish_sum(const Epilogue& e, const EpilogueArgs& args, S
   store_value(e.output, args.y, m * args.y_stride + n, finished_value(e, args, sum, m, n));
 }
 
+/// The same for outputs n .. n + 8 of a row, of which those before `end` exist, of dtype T. Each
+/// step takes all eight, so that its choice is made once.
+template <typename T>
+__device__ inline void finish_eight(const Epilogue& e, const EpilogueArgs& args, float (&v)[8],
+                                    std::int64_t m, std::int64_t n, std::int64_t end) {
+  const auto round = [&] {
+#pragma unroll
+    for (float& value : v) value = round_value(e.compute, value);
+  };
+  if (e.rounds_sum) round();
+  if (args.row_scale != nullptr) {
+#pragma unroll
+    for (float& value : v) value *= args.row_scale[m];
+  }
+  if (e.rounds_scaled) round();
+  const bool is_whole = n + 8 <= end;
+  if (e.column_scale != nullptr) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) v[i] *= e.column_scale[is_whole ? n + i : min(n + i, end - 1)];
+  }
+  if (args.bias != nullptr) {
+    if (e.rounds_before_bias) round();
+    const T* bias = static_cast<const T*>(args.bias);
+#pragma unroll
+    for (int i = 0; i < 8; ++i)
+      v[i] += round_value(e.compute, to_float(bias[is_whole ? n + i : min(n + i, end - 1)]));
+  }
+  round();
+  T* y = static_cast<T*>(args.y) + m * args.y_stride + n;
+  if (is_whole && reinterpret_cast<std::uintptr_t>(y) % 16 == 0) return store8(y, v);
+#pragma unroll
+  for (int i = 0; i < 8; ++i) {
+    if (n + i < end) y[i] = from_float<T>(v[i]);
+  }
+}
+
 }  // namespace torchao_cpp::cuda
