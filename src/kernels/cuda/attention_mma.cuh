@@ -195,7 +195,8 @@ __device__ float4 read_sums4(const float* at, bool is_shared) {
 }
 
 /// Joins several sums of the same rows, `stride` floats apart, in their order. All threads of the
-/// block call it; `shares` has room for kDecodeRows * count floats, `totals` for kDecodeRows.
+/// block call it; `shares` and `own_totals` have room for kDecodeRows * count floats, `most` and
+/// `totals` for kDecodeRows.
 template <int kDim, bool kIsShared>
 struct SumsJoin {
   static constexpr int kRows = kDecodeRows;
@@ -205,13 +206,17 @@ struct SumsJoin {
   std::int64_t stride;
   int count;
   float* shares;
+  float* own_totals;
   float* most;
   float* totals;
 
   // What the sums of each row are multiplied with.
   __device__ void prepare(int rows) const {
-    for (int i = threadIdx.x; i < rows * count; i += kThreads)
-      shares[i] = read_sum<kIsShared>(sums + i / rows * stride + kRows * kDim + i % rows);
+    for (int i = threadIdx.x; i < rows * count; i += kThreads) {
+      const float* of_rows = sums + i / rows * stride + kRows * kDim + i % rows;
+      shares[i] = read_sum<kIsShared>(of_rows);
+      own_totals[i] = read_sum<kIsShared>(of_rows + kRows);
+    }
     __syncthreads();
     if (threadIdx.x < static_cast<unsigned>(rows)) {
       float largest = kNoScore;
@@ -226,8 +231,8 @@ struct SumsJoin {
       float total = 0.0f;
 #pragma unroll 8
       for (int i = 0; i < count; ++i) {
-        total = fmaf(read_sum<kIsShared>(sums + i * stride + kRows * (kDim + 1) + threadIdx.x),
-                     shares[i * rows + threadIdx.x], total);
+        const int own = i * rows + static_cast<int>(threadIdx.x);
+        total = fmaf(own_totals[own], shares[own], total);
       }
       totals[threadIdx.x] = total;
     }
@@ -241,7 +246,7 @@ struct SumsJoin {
       const int row = i / (kDim / 4);
       const int column = i % (kDim / 4) * 4;
       float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll 8
+#pragma unroll 16
       for (int s = 0; s < count; ++s) {
         const float4 own = read_sums4(sums + s * stride + row * kDim + column, kIsShared);
         const float share = shares[s * rows + row];
@@ -284,10 +289,11 @@ __device__ void store_rows(const AttentionArgs& args, const TileRows& rows, int 
 }
 
 /// The key blocks [begin, end) for one warp: 16 rows from first_row on, of each tile of keys those
-/// from first_key on, kBlocks times 8. All warps of the block call it together.
+/// from first_key on, kBlocks times 8. All warps of the block call it together. Of `old_keys` keys
+/// it begins to read before earlier kernels are done, for which it waits.
 template <typename T, int kDim, int kBlocks>
 __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int first_row,
-                           int first_key, int begin, int end, unsigned shared,
+                           int first_key, int begin, int end, int old_keys, unsigned shared,
                            RowSums<kDim>& sums) {
   using Tile = KeyTile<T, kDim>;
   const CacheView cache = args.caches[rows.tile.sequence];
@@ -301,8 +307,11 @@ __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int 
     Tile::copy(to, keys, block * kKeys, length);
     Tile::copy(to + Tile::kBytes, values, block * kKeys, length);
   };
+  const bool is_old = (begin + 1) * kKeys <= old_keys;
+  if (!is_old) wait_for_previous();
   if (begin < end) copy(begin, 0);
   end_copies();
+  if (is_old) wait_for_previous();
   unsigned q[kDim / 16][4];
   load_queries<T, kDim>(args, rows, first_row, q);
   const int lane = threadIdx.x % 32;
@@ -340,9 +349,9 @@ __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) 
   const int first_row = threadIdx.x / 32 * 16;
   const int blocks = (rows.tile.position + rows.tile.tokens + kKeys - 1) / kKeys;
   let_next_start();
-  wait_for_previous();
   RowSums<kDim> sums;
-  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, shared_address(memory), sums);
+  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, 0, shared_address(memory),
+                                 sums);
   join_totals(sums);
   store_rows<T, kDim>(args, rows, first_row, sums);
 }
@@ -355,6 +364,7 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   constexpr int kWarps = 4;
   __shared__ bool is_last;
   __shared__ float shares[kDecodeRows * kWarps];
+  __shared__ float own_totals[kDecodeRows * kWarps];
   __shared__ float most[kDecodeRows];
   __shared__ float totals[kDecodeRows];
   constexpr int kFloats = kDecodeRows * (kDim + 2);
@@ -366,10 +376,10 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   const int begin = blocks * split / args.splits;
   const int end = blocks * (split + 1) / args.splits;
   let_next_start();
-  wait_for_previous();
   RowSums<kDim> sums;
+  // The one token's own key is new.
   run_blocks<T, kDim, kKeys / 8 / kWarps>(args, rows, 0, warp * (kKeys / kWarps), begin, end,
-                                          shared_address(memory), sums);
+                                          rows.tile.position, shared_address(memory), sums);
   join_totals(sums);
   __syncthreads();
   auto* of_warps = reinterpret_cast<float*>(memory);
@@ -388,7 +398,7 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   };
   float* of_splits = args.partial + static_cast<std::int64_t>(pair) * args.splits * kFloats;
   {
-    const SumsJoin<kDim, true> join{of_warps, kFloats, kWarps, shares, most, totals};
+    const SumsJoin<kDim, true> join{of_warps, kFloats, kWarps, shares, own_totals, most, totals};
     join.prepare(count);
     if (args.splits == 1) {
       join.for_values(count, finish(totals));
@@ -414,7 +424,9 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   if (!is_last) return;
   __threadfence();
   // The tiles' memory is free by now; so many splits fit it.
-  const SumsJoin<kDim, false> join{of_splits, kFloats, args.splits, of_warps, most, totals};
+  const SumsJoin<kDim, false> join{
+      of_splits, kFloats, args.splits, of_warps, of_warps + kDecodeRows * args.splits,
+      most,      totals};
   join.prepare(count);
   join.for_values(count, finish(totals));
 }
@@ -423,7 +435,7 @@ template <typename T, int kDim>
 void launch_kernel(AttentionKernel kernel, const AttentionArgs& args, cudaStream_t on) {
   constexpr int kBytes = 4 * KeyTile<T, kDim>::kBytes;
   static_assert(kBytes >= 4 * kDecodeRows * (kDim + 2) * static_cast<int>(sizeof(float)) &&
-                kBytes >= kMostSplits * kDecodeRows * static_cast<int>(sizeof(float)));
+                kBytes >= 2 * kMostSplits * kDecodeRows * static_cast<int>(sizeof(float)));
   const auto launch = [&](auto function, unsigned splits) {
     cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
     const dim3 grid(static_cast<unsigned>(args.tile_count),
