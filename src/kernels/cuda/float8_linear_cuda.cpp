@@ -15,6 +15,10 @@ namespace {
 using namespace cuda;
 
 constexpr int kCapability = 89;
+/// Rows of x up to which the product with its own epilogue beats cuBLASLt's scaled one: by 8 to 20
+/// % with 64 rows, 53.9 to 49.4 us for a weight of 28672 x 4096 on an H100; with 128 it loses by 8
+/// %.
+constexpr std::int64_t kGemmRows = 64;
 /// Of every size but M, for matrix units.
 constexpr std::int64_t kUnit = 16;
 
@@ -24,7 +28,7 @@ ActivationPlan code_plan(const LinearProblem& problem) {
   return plan;
 }
 
-/// float8 codes of both sides by a kernel for few rows, else by cuBLASLt; where that has no
+/// float8 codes of both sides by kernels for few rows, else by cuBLASLt; where that has no
 /// algorithm for a size, their values summed one by one.
 class CudaFloat8Linear final : public PackedWeight {
  public:
@@ -32,7 +36,9 @@ class CudaFloat8Linear final : public PackedWeight {
       : linear_(problem, code_plan(problem), FloatLinear(problem).epilogue()),
         by_values_(problem, make_activation_plan(problem, false), FloatLinear(problem).epilogue()),
         weight_(problem, false, false, problem.device.index),
-        processors_(cuda_processor_count(problem.device.index)) {}
+        processors_(cuda_processor_count(problem.device.index)),
+        has_gemm_(byte_gemm_supports(linear_.epilogue(), linear_.output_size(),
+                                     cuda_capability(problem.device.index))) {}
 
   std::int64_t nbytes() const noexcept override {
     return linear_.nbytes() + by_values_.nbytes() + weight_.nbytes();
@@ -54,6 +60,10 @@ class CudaFloat8Linear final : public PackedWeight {
       return;
     }
     const OperandView x = linear_.prepare(args, s);
+    if (has_gemm_ && args.m <= kGemmRows &&
+        launch_byte_gemm(weight_.view(), x, linear_.epilogue(), linear_.epilogue_args(args, s),
+                         processors_, args.stream.handle))
+      return;
     if (run_by_codes(linear_, args, x, s, weight_.view(), DType::kFloat8E4M3FN)) return;
     s = by_values_.scratch(args.m, false, 0, args.workspace);
     launch_float_dot(weight_.view(), by_values_.prepare(args, s), by_values_.epilogue(),
@@ -65,6 +75,7 @@ class CudaFloat8Linear final : public PackedWeight {
   CudaLinear by_values_;
   DeviceWeight weight_;
   int processors_;
+  bool has_gemm_;
 };
 
 Support supports(const LinearProblem& problem) {
