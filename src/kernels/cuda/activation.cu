@@ -2,6 +2,7 @@
 #include <cuda_fp8.h>
 
 #include "kernels/cuda/activation.h"
+#include "kernels/cuda/activation_scale.cuh"
 #include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rounding.cuh"
 
@@ -10,35 +11,8 @@ namespace {
 
 using Kind = ActivationQuant::Kind;
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kActivationThreads;
 constexpr float kMaxNVFP4Scale = 448.0f;
-
-/// Smallest and largest, or max |x| in both; a NaN stays.
-struct Ends {
-  float lo = 0.0f;
-  float hi = 0.0f;
-};
-
-__device__ float nan_min(float a, float b) { return a != a ? a : (b != b ? b : (b < a ? b : a)); }
-__device__ float nan_max(float a, float b) { return a != a ? a : (b != b ? b : (b > a ? b : a)); }
-__device__ Ends joined(Ends a, Ends b) { return {nan_min(a.lo, b.lo), nan_max(a.hi, b.hi)}; }
-
-// The ends of all threads, for all of them. Once in a kernel.
-template <int kBlockThreads = kThreads>
-__device__ Ends ends_of_block(Ends e) {
-  __shared__ Ends warps[kBlockThreads / 32];
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) {
-    e = joined(e, {__shfl_xor_sync(0xffffffffu, e.lo, offset),
-                   __shfl_xor_sync(0xffffffffu, e.hi, offset)});
-  }
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = e;
-  __syncthreads();
-  e = warps[0];
-#pragma unroll
-  for (int i = 1; i < kBlockThreads / 32; ++i) e = joined(e, warps[i]);
-  return e;
-}
 
 /// One row of x as the linear sees it: times act_pre_scale, in the compute dtype.
 struct Row {
@@ -66,8 +40,6 @@ __device__ Ends ends_of_row(const ActivationPlan& plan, const Row& row) {
   return ends_of_block(e);
 }
 
-__device__ float abs_max(Ends e) { return nan_max(-e.lo, e.hi); }
-
 /// The nearest value of a narrow format, ties to even, clamped to its largest.
 __device__ float round_to_element(const ElementFormat& f, float v) {
   if (v != v) return v;
@@ -78,51 +50,6 @@ __device__ float round_to_element(const ElementFormat& f, float v) {
       __uint_as_float(static_cast<unsigned>(127 + f.mantissa_bits - exponent) << 23);
   const float step = __uint_as_float(static_cast<unsigned>(127 - f.mantissa_bits + exponent) << 23);
   return copysignf(rintf(magnitude * steps) * step, v);
-}
-
-/// Scale and zero point of int8 codes.
-struct Int8Scale {
-  float scale;
-  int zero_point;
-};
-
-__device__ Int8Scale choose_int8_scale(const ActivationPlan& plan, Ends e) {
-  if (plan.is_static) return {plan.static_scale, plan.static_zero_point};
-  const ValueRounding t = plan.compute;
-  const auto code_min = static_cast<float>(plan.code_min);
-  const auto code_max = static_cast<float>(plan.code_max);
-  float scale = 0.0f;
-  if (plan.mapping == MappingType::kSymmetric) {
-    scale = round_value(t, abs_max(e) / ((code_max - code_min) / 2.0f));
-  } else if (plan.mapping == MappingType::kSymmetricNoClippingErr) {
-    const float from_lo = round_value(t, e.lo / code_min);
-    const float from_hi = round_value(t, e.hi / code_max);
-    scale = from_lo > from_hi ? from_lo : from_hi;
-  } else {
-    scale = round_value(t, round_value(t, e.hi - e.lo) / (code_max - code_min));
-  }
-  scale = scale < plan.eps ? plan.eps : scale;
-  if (plan.mapping != MappingType::kAsymmetric) return {scale, 0};
-  float zero = round_value(t, code_min - rintf(round_value(t, e.lo / scale)));
-  zero = zero < code_min ? code_min : (zero > code_max ? code_max : zero);
-  return {scale, zero == zero ? static_cast<int>(zero) : 0};
-}
-
-// `reciprocal` and the product are values of `product`.
-__device__ int int8_code(const ActivationPlan& plan, ValueRounding product, float v,
-                         float reciprocal, int zero_point) {
-  const float r = round_value(product, v * reciprocal);
-  if (r != r) return 0;
-  const auto lo = static_cast<float>(plan.code_min - zero_point);
-  const auto hi = static_cast<float>(plan.code_max - zero_point);
-  return static_cast<int>(rintf(r < lo ? lo : (r > hi ? hi : r))) + zero_point;
-}
-
-__device__ float choose_float8_scale(const ActivationPlan& plan, float largest) {
-  if (plan.is_static) return plan.static_scale;
-  if (plan.has_lower_bound && largest < plan.lower_bound) largest = plan.lower_bound;
-  if (plan.has_upper_bound && largest > plan.upper_bound) largest = plan.upper_bound;
-  return round_value(plan.scale_dtype, largest / plan.element.max_value);
 }
 
 __device__ std::uint8_t rceil_exponent(float descale) {
@@ -487,28 +414,28 @@ void quantize_held(const ActivationPlan& plan, const T* x, std::int64_t m,
                    const ActivationBuffers& buffers, cudaStream_t on) {
   const auto blocks = static_cast<unsigned>(m);
   if (plan.is_per_tensor && m > 1) {
-    launch_early(ends_of_held_rows<T, kRowThreads, kUnits>, blocks, kRowThreads, 0, on, plan, x,
-                 buffers.ends);
+    launch_beside(ends_of_held_rows<T, kRowThreads, kUnits>, blocks, kRowThreads, 0, on, plan, x,
+                  buffers.ends);
   }
   const auto kernel = plan.form == OperandForm::kInt8
                           ? quantize_held_rows<T, true, kRowThreads, kUnits>
                           : quantize_held_rows<T, false, kRowThreads, kUnits>;
-  launch_early(kernel, blocks, kRowThreads, 0, on, plan, x, m, buffers);
+  launch_beside(kernel, blocks, kRowThreads, 0, on, plan, x, m, buffers);
 }
 
-// Few threads where the rows fill the processors, many where one row must be done soon.
+// As few threads as find room beside blocks of a product, which then starts before this is done.
 template <typename T>
 void launch_held(const ActivationPlan& plan, const T* x, std::int64_t m,
                  const ActivationBuffers& buffers, cudaStream_t on) {
   constexpr std::int64_t kFewRows = 256;
-  if (plan.columns > 8 * 1024 * 2) {
-    quantize_held<T, 1024, 4>(plan, x, m, buffers, on);
-  } else if (m <= kFewRows) {
-    quantize_held<T, 1024, 2>(plan, x, m, buffers, on);
+  if (plan.columns <= 8 * 512 && m <= kFewRows) {
+    quantize_held<T, 512, 1>(plan, x, m, buffers, on);
   } else if (plan.columns <= 8 * 256 * 2) {
     quantize_held<T, 256, 2>(plan, x, m, buffers, on);
-  } else {
+  } else if (plan.columns <= 8 * 256 * 8) {
     quantize_held<T, 256, 8>(plan, x, m, buffers, on);
+  } else {
+    quantize_held<T, 1024, 4>(plan, x, m, buffers, on);
   }
 }
 

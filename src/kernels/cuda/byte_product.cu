@@ -237,7 +237,7 @@ void launch(const WeightView& weight, const OperandView& x, const Epilogue& epil
   const std::int64_t tiles = (weight.n + kOutputs - 1) / kOutputs;
   const auto blocks = static_cast<unsigned>(
       min(tiles, static_cast<std::int64_t>(kBlocksPerProcessor) * processors));
-  launch_early(kernel, blocks, kThreads, kBytes, stream, weight, x, epilogue, args);
+  launch_beside(kernel, blocks, kThreads, kBytes, stream, weight, x, epilogue, args);
 }
 
 }  // namespace

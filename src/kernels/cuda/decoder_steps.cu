@@ -391,11 +391,11 @@ void launch_add_and_norm(DType dtype, const NormArgs& args, void* stream) noexce
   const NormLaunch launch(args);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (launch.wide && args.columns <= 8 * kMostHolders) {
-      launch_early(add_and_norm_held<T>, launch.rows, launch.holders, 0, on, args);
+      launch_beside(add_and_norm_held<T>, launch.rows, launch.holders, 0, on, args);
     } else if (launch.wide) {
-      launch_early(add_and_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
+      launch_beside(add_and_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
     } else {
-      launch_early(add_and_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
+      launch_beside(add_and_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
     }
   });
 }
@@ -405,9 +405,9 @@ void launch_add_and_layer_norm(DType dtype, const NormArgs& args, void* stream) 
   const NormLaunch launch(args);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (launch.wide) {
-      launch_early(add_and_layer_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
+      launch_beside(add_and_layer_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
     } else {
-      launch_early(add_and_layer_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
+      launch_beside(add_and_layer_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
     }
   });
 }
@@ -423,9 +423,9 @@ void launch_add_positions(DType dtype, const void* table, const TokenRow* tokens
     const auto* from = static_cast<const T*>(table);
     auto* to = static_cast<T*>(hidden);
     if (wide) {
-      launch_early(add_positions<T, 8>, grid, 256, 0, on, from, tokens, offset, columns, to);
+      launch_beside(add_positions<T, 8>, grid, 256, 0, on, from, tokens, offset, columns, to);
     } else {
-      launch_early(add_positions<T, 1>, grid, 256, 0, on, from, tokens, offset, columns, to);
+      launch_beside(add_positions<T, 1>, grid, 256, 0, on, from, tokens, offset, columns, to);
     }
   });
 }
@@ -435,8 +435,8 @@ void launch_transform_qkv(DType dtype, const QkvArgs& args, void* stream) noexce
   const dim3 grid(static_cast<unsigned>(args.rows),
                   static_cast<unsigned>((heads + kHeadsPerBlock - 1) / kHeadsPerBlock));
   with_operand_type(dtype, [&]<typename T>(T) {
-    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream),
-                 args);
+    launch_beside(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream),
+                  args);
   });
 }
 
@@ -448,9 +448,9 @@ void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std:
   const dim3 grid(static_cast<unsigned>((columns + each - 1) / each), static_cast<unsigned>(rows));
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      launch_early(silu_mul<T, 8>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
+      launch_beside(silu_mul<T, 8>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     } else {
-      launch_early(silu_mul<T, 1>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
+      launch_beside(silu_mul<T, 1>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     }
   });
 }
@@ -462,25 +462,25 @@ void launch_relu(DType dtype, void* x, std::int64_t count, void* stream) noexcep
   const auto blocks = static_cast<unsigned>((count + each - 1) / each);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      launch_early(relu<T, 8>, blocks, 256, 0, on, static_cast<T*>(x), count);
+      launch_beside(relu<T, 8>, blocks, 256, 0, on, static_cast<T*>(x), count);
     } else {
-      launch_early(relu<T, 1>, blocks, 256, 0, on, static_cast<T*>(x), count);
+      launch_beside(relu<T, 1>, blocks, 256, 0, on, static_cast<T*>(x), count);
     }
   });
 }
 
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
                         std::int64_t row_bytes, void* out, void* stream) noexcept {
-  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0, static_cast<cudaStream_t>(stream),
-               static_cast<const std::uint16_t*>(from), picked, row_bytes / 2,
-               static_cast<std::uint16_t*>(out));
+  launch_beside(gather_rows, static_cast<unsigned>(count), 256, 0,
+                static_cast<cudaStream_t>(stream), static_cast<const std::uint16_t*>(from), picked,
+                row_bytes / 2, static_cast<std::uint16_t*>(out));
 }
 
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
                          BestValue* out, void* stream) noexcept {
   with_operand_type(dtype, [&]<typename T>(T) {
-    launch_early(best_of_rows<T>, dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
-                 static_cast<cudaStream_t>(stream), static_cast<const T*>(values), columns, out);
+    launch_beside(best_of_rows<T>, dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
+                  static_cast<cudaStream_t>(stream), static_cast<const T*>(values), columns, out);
   });
 }
 
