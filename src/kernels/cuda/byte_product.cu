@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <cuda_fp8.h>
+#include <algorithm>
 
 #include "kernels/cuda/async_copy.cuh"
 #include "kernels/cuda/byte_products.h"
@@ -227,10 +227,14 @@ __global__ void __launch_bounds__(kThreads, kBlocksPerProcessor)
   }
 }
 
+/// Of all warps' rings; TileSums come on top.
+template <int kGroups>
+constexpr int kRingBytes = kWarps* Stage<kGroups>::kCount* Stage<kGroups>::kBytes;
+
 template <typename Codes, int kGroups>
 void launch(const WeightView& weight, const OperandView& x, const Epilogue& epilogue,
             const EpilogueArgs& args, int processors, cudaStream_t stream) {
-  constexpr int kBytes = kWarps * Stage<kGroups>::kCount * Stage<kGroups>::kBytes;
+  constexpr int kBytes = kRingBytes<kGroups>;
   static_assert(kThreads >= kOutputs * 8 * kGroups);
   const auto kernel = byte_product<Codes, kGroups>;
   cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
@@ -241,6 +245,19 @@ void launch(const WeightView& weight, const OperandView& x, const Epilogue& epil
 }
 
 }  // namespace
+
+bool byte_product_supports(DType codes, int device) noexcept {
+  constexpr int kNeeded =
+      std::max(kRingBytes<1> + static_cast<int>(2 * sizeof(TileSums<float, 1>)),
+               kRingBytes<2> + static_cast<int>(2 * sizeof(TileSums<float, 2>)));
+  int bytes = 0;
+  if (cudaDeviceGetAttribute(&bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device) !=
+      cudaSuccess) {
+    cudaGetLastError();
+    return false;
+  }
+  return bytes >= kNeeded && cuda_capability(device) >= (codes == DType::kInt8 ? 80 : 89);
+}
 
 void launch_byte_product(const WeightView& weight, const OperandView& x, const Epilogue& epilogue,
                          const EpilogueArgs& args, int processors, void* stream) noexcept {

@@ -10,8 +10,9 @@ namespace torchao_cpp::cuda {
 
 /// Rows of x that launch_byte_product() takes.
 inline constexpr std::int64_t kByteProductRows = 16;
-/// Compute capability that it needs for int8; float8 needs 89.
-inline constexpr int kByteProductCapability = 80;
+/// Whether the GPU has what it needs: compute capability 8.0, or 8.9 for float8, and shared memory
+/// for its stages, which GPUs of 8.6, 8.9 and 12.0 have less of.
+bool byte_product_supports(DType codes, int device) noexcept;
 /// As fast as the weight can be read; float8 is summed in float32.
 void launch_byte_product(const WeightView& weight, const OperandView& x, const Epilogue& epilogue,
                          const EpilogueArgs& args, int processors, void* stream) noexcept;

@@ -37,6 +37,9 @@ class CudaFloat8Linear final : public PackedWeight {
         by_values_(problem, make_activation_plan(problem, false), FloatLinear(problem).epilogue()),
         weight_(problem, false, false, problem.device.index),
         processors_(cuda_processor_count(problem.device.index)),
+        few_rows_(byte_product_supports(DType::kFloat8E4M3FN, problem.device.index)
+                      ? kByteProductRows
+                      : 0),
         has_gemm_(byte_gemm_supports(linear_.epilogue(), linear_.output_size(),
                                      cuda_capability(problem.device.index))) {}
 
@@ -45,7 +48,7 @@ class CudaFloat8Linear final : public PackedWeight {
   }
 
   std::int64_t workspace_bytes(std::int64_t m) const noexcept {
-    if (m <= kByteProductRows) return linear_.scratch(m, false, 0, nullptr).total_bytes;
+    if (m <= few_rows_) return linear_.scratch(m, false, 0, nullptr).total_bytes;
     return std::max(linear_.scratch(m, true, 0, nullptr).total_bytes,
                     by_values_.scratch(m, false, 0, nullptr).total_bytes);
   }
@@ -53,8 +56,8 @@ class CudaFloat8Linear final : public PackedWeight {
   void run(const LinearArgs& args) const noexcept {
     if (args.m <= 0) return;
     const CudaDeviceGuard guard(linear_.device());
-    CudaLinear::Scratch s = linear_.scratch(args.m, args.m > kByteProductRows, 0, args.workspace);
-    if (args.m <= kByteProductRows) {
+    CudaLinear::Scratch s = linear_.scratch(args.m, args.m > few_rows_, 0, args.workspace);
+    if (args.m <= few_rows_) {
       launch_byte_product(weight_.view(), linear_.prepare(args, s), linear_.epilogue(),
                           linear_.epilogue_args(args, s), processors_, args.stream.handle);
       return;
@@ -75,6 +78,7 @@ class CudaFloat8Linear final : public PackedWeight {
   CudaLinear by_values_;
   DeviceWeight weight_;
   int processors_;
+  std::int64_t few_rows_;  ///< Up to which launch_byte_product() is taken.
   bool has_gemm_;
 };
 

@@ -89,8 +89,7 @@ class CudaInt8Linear final : public PackedWeight {
       : linear_(problem, make_activation_plan(problem, false), Int8Linear(problem).epilogue()),
         weight_(problem, false, false, problem.device.index),
         processors_(cuda_processor_count(problem.device.index)),
-        few_rows_(cuda_capability(problem.device.index) >= kByteProductCapability ? kByteProductRows
-                                                                                  : 0),
+        few_rows_(byte_product_supports(DType::kInt8, problem.device.index) ? kByteProductRows : 0),
         has_gemm_(byte_gemm_supports(linear_.epilogue(), linear_.output_size(),
                                      cuda_capability(problem.device.index))) {}
 
