@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 
+#include "kernels/cuda/shared_plain.h"
 #include "models/device_tensor.h"
 #include "models/layer_selection.h"
 #include "models/quoted_list.h"
@@ -121,6 +122,7 @@ void DecoderModel::load(const LinearBuild& build, WeightLoader& loader) {
   loader.read_ahead(names.embed_tokens);
   loader.read_ahead(layer_prefix(config_, 0) + ".");
   const LoadedWeight embedding = load_embedding(config_, build, loader);
+  const cuda::SharedPlain shared(config_.tie_word_embeddings ? embedding.plain : Tensor{});
   embed_tokens_.emplace(embedding, dtype_, device_);
   if (config_.architecture->positions == PositionKind::kLearned) {
     const std::int64_t rows = config_.max_position_embeddings + config_.kPositionOffset;

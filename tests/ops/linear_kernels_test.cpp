@@ -280,6 +280,29 @@ TEST_P(LinearKernels, AgreeWithTheReference) {
   }
 }
 
+// Sizes of which every processor of a GPU has more than one tile, with tails on all sides.
+TEST(LargeLinearKernels, AgreeWithTheReferenceOnAGpu) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
+  for (const LinearCase& item : linear_cases()) {
+    if (item.name != "int8dq" && item.name != "fp8dq_row") continue;
+    const Problem p = make_problem(item, DType::kBFloat16, 20000, 144);
+    const LinearKernel* ref = reference_for(p);
+    ASSERT_NE(ref, nullptr);
+    const Tensor x = random_tensor(p.dtype, {200, p.k}, 5, 1.0F);
+    const Tensor bias = random_tensor(p.dtype, {p.n}, 3, 1.0F);
+    const Tensor want = run(*ref, *pack(*ref, p), p, x, bias);
+    for (const LinearKernel* kernel : kernels_for(p)) {
+      if (kernel->device != DeviceType::kCUDA) continue;
+      const Tensor got = run(*kernel, *pack(*kernel, p), p, x, bias);
+      if (is_exact(*kernel)) {
+        EXPECT_TRUE(equal_bytes(got, want)) << kernel->name();
+      } else {
+        expect_near(got, want, p, x, bias, *kernel);
+      }
+    }
+  }
+}
+
 // Sizes at which warps share a tile and matrix units take everything.
 TEST_P(LinearKernels, AgreeWithTheReferenceOnAGpu) {
   if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
@@ -292,7 +315,7 @@ TEST_P(LinearKernels, AgreeWithTheReferenceOnAGpu) {
     for (const LinearKernel* kernel : kernels_for(p)) {
       if (kernel->device != DeviceType::kCUDA) continue;
       const auto packed = pack(*kernel, p);
-      for (const std::int64_t m : {1, 16, 17, 33, 64, 100, 256, 300}) {
+      for (const std::int64_t m : {1, 8, 9, 16, 17, 33, 64, 100, 256, 300}) {
         const Tensor x = random_tensor(dtype, {m, p.k}, static_cast<unsigned>(m), 1.0F);
         const Tensor bias = m % 16 == 0 ? Tensor{} : random_tensor(dtype, {p.n}, 3, 1.0F);
         const Tensor want = run(*ref, *ref_packed, p, x, bias);

@@ -112,6 +112,44 @@ TEST_P(CudaSteps, LayerNormAddsAndRoundsOnce) {
   }
 }
 
+// Rows that are held in registers, such that are too long for it, and such of odd sizes.
+TEST_P(CudaSteps, RmsNormRoundsTheQuotientAndTheProduct) {
+  const DType dtype = GetParam();
+  for (const std::int64_t columns : {7, 64, 100, 4096, 5120, 8200}) {
+    const NormCase c{random_tensor(dtype, 3 * columns, 1, 20), random_tensor(dtype, 3 * columns, 2),
+                     random_tensor(dtype, columns, 3), Tensor{}};
+    const DeviceBuffer hidden = on_gpu(c.hidden);
+    const DeviceBuffer out = on_gpu(c.delta);
+    const DeviceBuffer weight = on_gpu(c.weight);
+    NormArgs args;
+    args.weight = weight.data();
+    args.eps = 1e-5f;
+    args.rows = c.rows;
+    args.columns = columns;
+    args.hidden = hidden.data();
+    args.delta = args.out = out.data();
+    launch_add_and_norm(dtype, args, nullptr);
+    const Tensor sum = from_gpu(hidden, c.hidden);
+    const Tensor result = from_gpu(out, c.hidden);
+    for (std::int64_t r = 0; r < c.rows; ++r) {
+      double squares = 0;
+      for (std::int64_t i = r * columns; i < (r + 1) * columns; ++i) {
+        const float added =
+            static_cast<float>(at(c.hidden, i)) + static_cast<float>(at(c.delta, i));
+        ASSERT_EQ(at(sum, i), static_cast<double>(round_to(dtype, added))) << i;
+        squares += at(sum, i) * at(sum, i);
+      }
+      const double scale = 1.0 / std::sqrt(squares / static_cast<double>(columns) + 1e-5);
+      for (std::int64_t i = 0; i < columns; ++i) {
+        const double want = at(sum, r * columns + i) * scale * at(c.weight, i);
+        ASSERT_NEAR(at(result, r * columns + i), want,
+                    2.05 * half_step(dtype) * std::fabs(want) + 2e-6)
+            << "row " << r << ", column " << i << " of " << columns;
+      }
+    }
+  }
+}
+
 TEST_P(CudaSteps, PositionsAreAddedByTheirRow) {
   const DType dtype = GetParam();
   const std::vector<TokenRow> tokens{{5, 0, 4, 0}, {6, 1, 0, 0}};

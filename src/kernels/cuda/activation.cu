@@ -2,6 +2,8 @@
 #include <cuda_fp8.h>
 
 #include "kernels/cuda/activation.h"
+#include "kernels/cuda/activation_scale.cuh"
+#include "kernels/cuda/launch.cuh"
 #include "kernels/cuda/rounding.cuh"
 
 namespace torchao_cpp::cuda {
@@ -9,34 +11,8 @@ namespace {
 
 using Kind = ActivationQuant::Kind;
 
-constexpr int kThreads = 256;
+constexpr int kThreads = kActivationThreads;
 constexpr float kMaxNVFP4Scale = 448.0f;
-
-/// Smallest and largest, or max |x| in both; a NaN stays.
-struct Ends {
-  float lo = 0.0f;
-  float hi = 0.0f;
-};
-
-__device__ float nan_min(float a, float b) { return a != a ? a : (b != b ? b : (b < a ? b : a)); }
-__device__ float nan_max(float a, float b) { return a != a ? a : (b != b ? b : (b > a ? b : a)); }
-__device__ Ends joined(Ends a, Ends b) { return {nan_min(a.lo, b.lo), nan_max(a.hi, b.hi)}; }
-
-// The ends of all threads, for all of them.
-__device__ Ends ends_of_block(Ends e) {
-  __shared__ Ends warps[kThreads / 32];
-#pragma unroll
-  for (int offset = 16; offset > 0; offset /= 2) {
-    e = joined(e, {__shfl_xor_sync(0xffffffffu, e.lo, offset),
-                   __shfl_xor_sync(0xffffffffu, e.hi, offset)});
-  }
-  if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = e;
-  __syncthreads();
-  e = warps[0];
-#pragma unroll
-  for (int i = 1; i < kThreads / 32; ++i) e = joined(e, warps[i]);
-  return e;
-}
 
 /// One row of x as the linear sees it: times act_pre_scale, in the compute dtype.
 struct Row {
@@ -64,8 +40,6 @@ __device__ Ends ends_of_row(const ActivationPlan& plan, const Row& row) {
   return ends_of_block(e);
 }
 
-__device__ float abs_max(Ends e) { return nan_max(-e.lo, e.hi); }
-
 /// The nearest value of a narrow format, ties to even, clamped to its largest.
 __device__ float round_to_element(const ElementFormat& f, float v) {
   if (v != v) return v;
@@ -76,51 +50,6 @@ __device__ float round_to_element(const ElementFormat& f, float v) {
       __uint_as_float(static_cast<unsigned>(127 + f.mantissa_bits - exponent) << 23);
   const float step = __uint_as_float(static_cast<unsigned>(127 - f.mantissa_bits + exponent) << 23);
   return copysignf(rintf(magnitude * steps) * step, v);
-}
-
-/// Scale and zero point of int8 codes.
-struct Int8Scale {
-  float scale;
-  int zero_point;
-};
-
-__device__ Int8Scale choose_int8_scale(const ActivationPlan& plan, Ends e) {
-  if (plan.is_static) return {plan.static_scale, plan.static_zero_point};
-  const ValueRounding t = plan.compute;
-  const auto code_min = static_cast<float>(plan.code_min);
-  const auto code_max = static_cast<float>(plan.code_max);
-  float scale = 0.0f;
-  if (plan.mapping == MappingType::kSymmetric) {
-    scale = round_value(t, abs_max(e) / ((code_max - code_min) / 2.0f));
-  } else if (plan.mapping == MappingType::kSymmetricNoClippingErr) {
-    const float from_lo = round_value(t, e.lo / code_min);
-    const float from_hi = round_value(t, e.hi / code_max);
-    scale = from_lo > from_hi ? from_lo : from_hi;
-  } else {
-    scale = round_value(t, round_value(t, e.hi - e.lo) / (code_max - code_min));
-  }
-  scale = scale < plan.eps ? plan.eps : scale;
-  if (plan.mapping != MappingType::kAsymmetric) return {scale, 0};
-  float zero = round_value(t, code_min - rintf(round_value(t, e.lo / scale)));
-  zero = zero < code_min ? code_min : (zero > code_max ? code_max : zero);
-  return {scale, zero == zero ? static_cast<int>(zero) : 0};
-}
-
-// `reciprocal` and the product are values of `product`.
-__device__ int int8_code(const ActivationPlan& plan, ValueRounding product, float v,
-                         float reciprocal, int zero_point) {
-  const float r = round_value(product, v * reciprocal);
-  if (r != r) return 0;
-  const auto lo = static_cast<float>(plan.code_min - zero_point);
-  const auto hi = static_cast<float>(plan.code_max - zero_point);
-  return static_cast<int>(rintf(r < lo ? lo : (r > hi ? hi : r))) + zero_point;
-}
-
-__device__ float choose_float8_scale(const ActivationPlan& plan, float largest) {
-  if (plan.is_static) return plan.static_scale;
-  if (plan.has_lower_bound && largest < plan.lower_bound) largest = plan.lower_bound;
-  if (plan.has_upper_bound && largest > plan.upper_bound) largest = plan.upper_bound;
-  return round_value(plan.scale_dtype, largest / plan.element.max_value);
 }
 
 __device__ std::uint8_t rceil_exponent(float descale) {
@@ -356,61 +285,158 @@ __global__ void __launch_bounds__(kThreads)
   }
 }
 
-/// Eight values of a row at a time, where it is as the linear sees it; the same codes as
-/// quantize_rows makes.
-template <typename T, bool kIsInt8>
-__global__ void __launch_bounds__(kThreads)
-    quantize_rows8(ActivationPlan plan, const T* x, ActivationBuffers buffers) {
-  const std::int64_t m = blockIdx.x;
-  const T* row = x + m * plan.columns;
-  const auto units = static_cast<int>(plan.columns / 8);
-  Ends ends;
-#pragma unroll 4
-  for (int unit = threadIdx.x; unit < units; unit += kThreads) {
-    float v[8];
-    load8(row + 8 * unit, v);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) ends = joined(ends, {v[i], v[i]});
+/// Rows whose values are as the linear sees them, eight at a time and held in registers between the
+/// choice of the scale and the rounding; the same codes as quantize_rows makes.
+template <typename T, int kRowThreads, int kUnits>
+struct HeldRow {
+  struct alignas(16) Unit {
+    T values[8];
+  };
+
+  Unit held[kUnits];
+
+  __device__ static bool has(const ActivationPlan& plan, int i) {
+    return 8 * (i * kRowThreads + static_cast<std::int64_t>(threadIdx.x)) < plan.columns;
   }
-  ends = ends_of_block(ends);
-  const Int8Scale int8 = kIsInt8 ? choose_int8_scale(plan, ends) : Int8Scale{};
-  const float scale = kIsInt8 ? int8.scale : choose_float8_scale(plan, abs_max(ends));
-  const float reciprocal = 1.0f / scale;
-  auto* out =
-      reinterpret_cast<uint2*>(static_cast<std::uint8_t*>(buffers.operand) + m * plan.stride());
-#pragma unroll 4
-  for (int unit = threadIdx.x; unit < units; unit += kThreads) {
-    float v[8];
-    load8(row + 8 * unit, v);
-    uint2 words;
-    auto* codes = reinterpret_cast<std::uint8_t*>(&words);
+
+  __device__ void load(const ActivationPlan& plan, const T* row) {
+    const auto* from = reinterpret_cast<const Unit*>(row) + threadIdx.x;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
-      if constexpr (kIsInt8) {
-        codes[i] = static_cast<std::uint8_t>(
-            int8_code(plan, ValueRounding::kNone, v[i], reciprocal, int8.zero_point));
-      } else {
-        const __nv_fp8_interpretation_t format =
-            plan.element_dtype == DType::kFloat8E5M2 ? __NV_E5M2 : __NV_E4M3;
-        codes[i] =
-            __nv_cvt_float_to_fp8(clamped(plan.element, v[i] / scale), __NV_SATFINITE, format);
+    for (int i = 0; i < kUnits; ++i) {
+      if (has(plan, i)) held[i] = from[i * kRowThreads];
+    }
+  }
+
+  __device__ Ends ends(const ActivationPlan& plan) const {
+    Ends e;
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+      if (!has(plan, i)) break;
+#pragma unroll
+      for (const T& value : held[i].values) {
+        const float v = to_float(value);
+        e = joined(e, {v, v});
       }
     }
-    out[unit] = words;
+    return ends_of_block<kRowThreads>(e);
   }
+
+  // Calls code(value) for all of them.
+  template <typename F>
+  __device__ void store(const ActivationPlan& plan, std::uint8_t* row, const F& code) const {
+    auto* to = reinterpret_cast<uint2*>(row) + threadIdx.x;
+#pragma unroll
+    for (int i = 0; i < kUnits; ++i) {
+      if (!has(plan, i)) break;
+      uint2 words;
+      auto* codes = reinterpret_cast<std::uint8_t*>(&words);
+#pragma unroll
+      for (int j = 0; j < 8; ++j) codes[j] = code(to_float(held[i].values[j]));
+      to[i * kRowThreads] = words;
+    }
+  }
+};
+
+template <typename T, int kRowThreads, int kUnits>
+__global__ void __launch_bounds__(kRowThreads)
+    ends_of_held_rows(ActivationPlan plan, const T* x, float* ends) {
+  const std::int64_t m = blockIdx.x;
+  HeldRow<T, kRowThreads, kUnits> row;
+  let_next_start();
+  wait_for_previous();
+  row.load(plan, x + m * plan.columns);
+  const Ends e = row.ends(plan);
   if (threadIdx.x != 0) return;
-  if (buffers.row_scale != nullptr) buffers.row_scale[m] = scale;
-  if (kIsInt8 && buffers.zero_point != nullptr)
-    buffers.zero_point[m] = static_cast<std::int8_t>(int8.zero_point);
+  ends[2 * m] = e.lo;
+  ends[2 * m + 1] = e.hi;
 }
 
-bool takes_eight(const ActivationPlan& plan, const void* x) {
-  const bool is_int8 = plan.kind == Kind::kInt8Dynamic && plan.form == OperandForm::kInt8;
-  const bool is_float8 = plan.kind == Kind::kFloat8Dynamic && plan.form == OperandForm::kFloat8 &&
-                         plan.block_columns == plan.columns;
-  return (is_int8 || is_float8) && !plan.is_per_tensor && plan.pre_scale == nullptr &&
-         plan.compute == plan.x_dtype && plan.stride() == plan.columns &&
+// The ends of all rows.
+template <int kRowThreads>
+__device__ Ends joined_rows(const float* ends, std::int64_t rows) {
+  Ends e;
+  for (std::int64_t i = threadIdx.x; i < rows; i += kRowThreads)
+    e = joined(e, {ends[2 * i], ends[2 * i + 1]});
+  return ends_of_block<kRowThreads>(e);
+}
+
+template <typename T, bool kIsInt8, int kRowThreads, int kUnits>
+__global__ void __launch_bounds__(kRowThreads)
+    quantize_held_rows(ActivationPlan plan, const T* x, std::int64_t rows,
+                       ActivationBuffers buffers) {
+  const std::int64_t m = blockIdx.x;
+  HeldRow<T, kRowThreads, kUnits> row;
+  let_next_start();
+  wait_for_previous();
+  row.load(plan, x + m * plan.columns);
+  Ends ends;
+  if (plan.is_per_tensor && rows > 1) {
+    ends = joined_rows<kRowThreads>(buffers.ends, rows);
+  } else if (!plan.is_static) {
+    ends = row.ends(plan);
+  }
+  auto* out = static_cast<std::uint8_t*>(buffers.operand) + m * plan.stride();
+  float scale = 0.0f;
+  if constexpr (kIsInt8) {
+    const Int8Scale q = choose_int8_scale(plan, ends);
+    const float reciprocal = 1.0f / q.scale;
+    row.store(plan, out, [&](float v) {
+      return static_cast<std::uint8_t>(
+          int8_code(plan, ValueRounding::kNone, v, reciprocal, q.zero_point));
+    });
+    if (threadIdx.x == 0 && buffers.zero_point != nullptr)
+      buffers.zero_point[m] = static_cast<std::int8_t>(q.zero_point);
+    scale = q.scale;
+  } else {
+    scale = choose_float8_scale(plan, abs_max(ends));
+    const bool is_e5m2 = plan.element_dtype == DType::kFloat8E5M2;
+    row.store(plan, out, [&](float v) {
+      return __nv_cvt_float_to_fp8(v / scale, __NV_SATFINITE, is_e5m2 ? __NV_E5M2 : __NV_E4M3);
+    });
+  }
+  if (threadIdx.x == 0 && buffers.row_scale != nullptr) buffers.row_scale[m] = scale;
+}
+
+constexpr std::int64_t kMostHeldColumns = 8 * 1024 * 4;
+
+bool holds_rows(const ActivationPlan& plan, const void* x) {
+  const bool is_int8 = (plan.kind == Kind::kInt8Dynamic || plan.kind == Kind::kInt8Static) &&
+                       plan.form == OperandForm::kInt8;
+  const bool is_float8 = (plan.kind == Kind::kFloat8Dynamic || plan.kind == Kind::kFloat8Static) &&
+                         plan.form == OperandForm::kFloat8 && plan.block_columns == plan.columns;
+  return (is_int8 || is_float8) && plan.pre_scale == nullptr && plan.compute == plan.x_dtype &&
+         plan.stride() == plan.columns && plan.columns <= kMostHeldColumns &&
          reinterpret_cast<std::uintptr_t>(x) % 16 == 0;
+}
+
+template <typename T, int kRowThreads, int kUnits>
+void quantize_held(const ActivationPlan& plan, const T* x, std::int64_t m,
+                   const ActivationBuffers& buffers, cudaStream_t on) {
+  const auto blocks = static_cast<unsigned>(m);
+  if (plan.is_per_tensor && m > 1) {
+    launch_beside(ends_of_held_rows<T, kRowThreads, kUnits>, blocks, kRowThreads, 0, on, plan, x,
+                  buffers.ends);
+  }
+  const auto kernel = plan.form == OperandForm::kInt8
+                          ? quantize_held_rows<T, true, kRowThreads, kUnits>
+                          : quantize_held_rows<T, false, kRowThreads, kUnits>;
+  launch_beside(kernel, blocks, kRowThreads, 0, on, plan, x, m, buffers);
+}
+
+// As few threads as find room beside blocks of a product, which then starts before this is done.
+template <typename T>
+void launch_held(const ActivationPlan& plan, const T* x, std::int64_t m,
+                 const ActivationBuffers& buffers, cudaStream_t on) {
+  constexpr std::int64_t kFewRows = 256;
+  if (plan.columns <= 8 * 512 && m <= kFewRows) {
+    quantize_held<T, 512, 1>(plan, x, m, buffers, on);
+  } else if (plan.columns <= 8 * 256 * 2) {
+    quantize_held<T, 256, 2>(plan, x, m, buffers, on);
+  } else if (plan.columns <= 8 * 256 * 8) {
+    quantize_held<T, 256, 8>(plan, x, m, buffers, on);
+  } else {
+    quantize_held<T, 1024, 4>(plan, x, m, buffers, on);
+  }
 }
 
 }  // namespace
@@ -419,15 +445,12 @@ void launch_activation(const ActivationPlan& plan, const void* x, std::int64_t m
                        const ActivationBuffers& buffers, void* stream) noexcept {
   const auto on = static_cast<cudaStream_t>(stream);
   const auto blocks = static_cast<unsigned>(m);
-  if (takes_eight(plan, x)) {
+  if (holds_rows(plan, x)) {
     const DType dtype = plan.x_dtype == ValueRounding::kBFloat16  ? DType::kBFloat16
                         : plan.x_dtype == ValueRounding::kFloat16 ? DType::kFloat16
                                                                   : DType::kFloat32;
-    with_operand_type(dtype, [&]<typename T>(T) {
-      const auto kernel =
-          plan.form == OperandForm::kInt8 ? quantize_rows8<T, true> : quantize_rows8<T, false>;
-      kernel<<<blocks, kThreads, 0, on>>>(plan, static_cast<const T*>(x), buffers);
-    });
+    with_operand_type(
+        dtype, [&]<typename T>(T) { launch_held(plan, static_cast<const T*>(x), m, buffers, on); });
     return;
   }
   if (plan.is_per_tensor) {

@@ -179,79 +179,62 @@ struct StoredSums {
   }
 };
 
-// What other blocks wrote lies behind the first-level cache.
-template <bool kIsShared>
-__device__ float read_sum(const float* at) {
-  if constexpr (kIsShared) {
-    return *at;
-  } else {
-    return __ldcg(at);
+/// Sums of one row: four of its columns, the largest score, the total.
+struct PartOfRow {
+  float4 values = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
+  float most = kNoScore;
+  float total = 0.0f;
+
+  __device__ void add(const PartOfRow& part) {
+    const float now = fmaxf(most, part.most);
+    const float kept = power_of_two_of(most - now);
+    const float share = power_of_two_of(part.most - now);
+    values.x = fmaf(part.values.x, share, values.x * kept);
+    values.y = fmaf(part.values.y, share, values.y * kept);
+    values.z = fmaf(part.values.z, share, values.z * kept);
+    values.w = fmaf(part.values.w, share, values.w * kept);
+    total = fmaf(part.total, share, total * kept);
+    most = now;
   }
-}
+};
 
-__device__ float4 read_sums4(const float* at, bool is_shared) {
-  const auto* from = reinterpret_cast<const float4*>(at);
-  return is_shared ? *from : __ldcg(from);
-}
-
-/// Joins several sums of the same rows, `stride` floats apart, in their order. All threads of the
-/// block call it; `shares` has room for kDecodeRows * count floats, `totals` for kDecodeRows.
+/// `count` StoredSums of the same kDecodeRows rows, `stride` floats apart.
 template <int kDim, bool kIsShared>
-struct SumsJoin {
-  static constexpr int kRows = kDecodeRows;
-  static constexpr int kThreads = 128;
-
-  const float* sums;
+struct ManySums {
+  const float* base;
   std::int64_t stride;
   int count;
-  float* shares;
-  float* most;
-  float* totals;
 
-  // What the sums of each row are multiplied with.
-  __device__ void prepare(int rows) const {
-    for (int i = threadIdx.x; i < rows * count; i += kThreads)
-      shares[i] = read_sum<kIsShared>(sums + i / rows * stride + kRows * kDim + i % rows);
-    __syncthreads();
-    if (threadIdx.x < static_cast<unsigned>(rows)) {
-      float largest = kNoScore;
-      for (int i = 0; i < count; ++i) largest = fmaxf(largest, shares[i * rows + threadIdx.x]);
-      most[threadIdx.x] = largest;
+  // What other blocks wrote lies behind the first-level cache.
+  template <typename V>
+  __device__ static V read(const V* at) {
+    if constexpr (kIsShared) {
+      return *at;
+    } else {
+      return __ldcg(at);
     }
-    __syncthreads();
-    for (int i = threadIdx.x; i < rows * count; i += kThreads)
-      shares[i] = power_of_two_of(shares[i] - most[i % rows]);
-    __syncthreads();
-    if (threadIdx.x < static_cast<unsigned>(rows)) {
-      float total = 0.0f;
-#pragma unroll 8
-      for (int i = 0; i < count; ++i) {
-        total = fmaf(read_sum<kIsShared>(sums + i * stride + kRows * (kDim + 1) + threadIdx.x),
-                     shares[i * rows + threadIdx.x], total);
-      }
-      totals[threadIdx.x] = total;
-    }
-    __syncthreads();
   }
 
-  // Calls put(row, first column, four values) for all of them.
-  template <typename F>
-  __device__ void for_values(int rows, const F& put) const {
-    for (int i = threadIdx.x; i < rows * (kDim / 4); i += kThreads) {
-      const int row = i / (kDim / 4);
-      const int column = i % (kDim / 4) * 4;
-      float4 v = make_float4(0.0f, 0.0f, 0.0f, 0.0f);
-#pragma unroll 8
-      for (int s = 0; s < count; ++s) {
-        const float4 own = read_sums4(sums + s * stride + row * kDim + column, kIsShared);
-        const float share = shares[s * rows + row];
-        v.x = fmaf(own.x, share, v.x);
-        v.y = fmaf(own.y, share, v.y);
-        v.z = fmaf(own.z, share, v.z);
-        v.w = fmaf(own.w, share, v.w);
+  __device__ PartOfRow part(int index, int row, int column) const {
+    const float* own = base + index * stride;
+    return {read(reinterpret_cast<const float4*>(own + row * kDim + column)),
+            read(own + kDecodeRows * kDim + row), read(own + kDecodeRows * (kDim + 1) + row)};
+  }
+
+  // Joined in their order. Several are read at once, so that none waits for the one before.
+  __device__ PartOfRow joined(int row, int column) const {
+    constexpr int kAtOnce = 8;
+    PartOfRow sum;
+    for (int first = 0; first < count; first += kAtOnce) {
+      PartOfRow parts[kAtOnce];
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (first + i < count) parts[i] = part(first + i, row, column);
       }
-      put(row, column, v);
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) sum.add(parts[i]);
     }
+    return sum;
   }
 };
 
@@ -284,10 +267,11 @@ __device__ void store_rows(const AttentionArgs& args, const TileRows& rows, int 
 }
 
 /// The key blocks [begin, end) for one warp: 16 rows from first_row on, of each tile of keys those
-/// from first_key on, kBlocks times 8. All warps of the block call it together.
+/// from first_key on, kBlocks times 8. All warps of the block call it together. Of `old_keys` keys
+/// it begins to read before earlier kernels are done, for which it waits.
 template <typename T, int kDim, int kBlocks>
 __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int first_row,
-                           int first_key, int begin, int end, unsigned shared,
+                           int first_key, int begin, int end, int old_keys, unsigned shared,
                            RowSums<kDim>& sums) {
   using Tile = KeyTile<T, kDim>;
   const CacheView cache = args.caches[rows.tile.sequence];
@@ -301,8 +285,11 @@ __device__ void run_blocks(const AttentionArgs& args, const TileRows& rows, int 
     Tile::copy(to, keys, block * kKeys, length);
     Tile::copy(to + Tile::kBytes, values, block * kKeys, length);
   };
+  const bool is_old = (begin + 1) * kKeys <= old_keys;
+  if (!is_old) wait_for_previous();
   if (begin < end) copy(begin, 0);
   end_copies();
+  if (is_old) wait_for_previous();
   unsigned q[kDim / 16][4];
   load_queries<T, kDim>(args, rows, first_row, q);
   const int lane = threadIdx.x % 32;
@@ -340,11 +327,25 @@ __global__ void __launch_bounds__(128, 3) attention_prefill(AttentionArgs args) 
   const int first_row = threadIdx.x / 32 * 16;
   const int blocks = (rows.tile.position + rows.tile.tokens + kKeys - 1) / kKeys;
   let_next_start();
-  wait_for_previous();
   RowSums<kDim> sums;
-  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, shared_address(memory), sums);
+  run_blocks<T, kDim, kKeys / 8>(args, rows, first_row, 0, 0, blocks, 0, shared_address(memory),
+                                 sums);
   join_totals(sums);
   store_rows<T, kDim>(args, rows, first_row, sums);
+}
+
+// Whether this is the last of a tile's blocks to come here, of which it then sees all they wrote.
+__device__ bool is_last_of(std::uint32_t* counter, int blocks) {
+  __shared__ bool is_last;
+  __syncthreads();
+  if (threadIdx.x == 0) {
+    __threadfence();
+    is_last = atomicAdd(counter, 1u) + 1 == static_cast<unsigned>(blocks);
+    if (is_last) *counter = 0;
+    __threadfence();
+  }
+  __syncthreads();
+  return is_last;
 }
 
 // 16 rows; four warps share the keys of each tile, and blocks share the tiles. The last block of a
@@ -353,10 +354,6 @@ template <typename T, int kDim>
 __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   extern __shared__ __align__(kTileAlignment) uint4 memory[];
   constexpr int kWarps = 4;
-  __shared__ bool is_last;
-  __shared__ float shares[kDecodeRows * kWarps];
-  __shared__ float most[kDecodeRows];
-  __shared__ float totals[kDecodeRows];
   constexpr int kFloats = kDecodeRows * (kDim + 2);
   const TileRows rows{args.tiles[blockIdx.x], args.num_heads / args.num_kv_heads,
                       static_cast<int>(blockIdx.y)};
@@ -366,69 +363,56 @@ __global__ void __launch_bounds__(128) attention_decode(AttentionArgs args) {
   const int begin = blocks * split / args.splits;
   const int end = blocks * (split + 1) / args.splits;
   let_next_start();
-  wait_for_previous();
   RowSums<kDim> sums;
+  // The one token's own key is new.
   run_blocks<T, kDim, kKeys / 8 / kWarps>(args, rows, 0, warp * (kKeys / kWarps), begin, end,
-                                          shared_address(memory), sums);
+                                          rows.tile.position, shared_address(memory), sums);
   join_totals(sums);
   __syncthreads();
   auto* of_warps = reinterpret_cast<float*>(memory);
   StoredSums<kDim>{of_warps + warp * kFloats, kDecodeRows}.put(sums);
   __syncthreads();
   const int pair = blockIdx.x * args.num_kv_heads + blockIdx.y;
-  const int count = rows.count();
-  const auto finish = [&](const float* totals) {
-    return [&, totals](int row, int column, float4 v) {
-      const float factor = 1.0f / totals[row];
-      auto* to =
-          reinterpret_cast<uint2*>(static_cast<T*>(args.out) + rows.offset(row, args) + column);
-      *to = make_uint2(Units<T>::pair(v.x * factor, v.y * factor),
-                       Units<T>::pair(v.z * factor, v.w * factor));
-    };
+  // Calls fn(row, first column) for four columns at a time.
+  const auto for_columns = [&](const auto& fn) {
+    for (int i = threadIdx.x; i < rows.count() * (kDim / 4); i += 32 * kWarps)
+      fn(i / (kDim / 4), i % (kDim / 4) * 4);
   };
+  const auto finish = [&](int row, int column, const PartOfRow& sum) {
+    const float factor = 1.0f / sum.total;
+    auto* to =
+        reinterpret_cast<uint2*>(static_cast<T*>(args.out) + rows.offset(row, args) + column);
+    *to = make_uint2(Units<T>::pair(sum.values.x * factor, sum.values.y * factor),
+                     Units<T>::pair(sum.values.z * factor, sum.values.w * factor));
+  };
+  const ManySums<kDim, true> own{of_warps, kFloats, kWarps};
+  if (args.splits == 1) {
+    for_columns([&](int row, int column) { finish(row, column, own.joined(row, column)); });
+    return;
+  }
   float* of_splits = args.partial + static_cast<std::int64_t>(pair) * args.splits * kFloats;
-  {
-    const SumsJoin<kDim, true> join{of_warps, kFloats, kWarps, shares, most, totals};
-    join.prepare(count);
-    if (args.splits == 1) {
-      join.for_values(count, finish(totals));
-      return;
-    }
-    const StoredSums<kDim> to{of_splits + split * kFloats, kDecodeRows};
-    join.for_values(count, [&](int row, int column, float4 v) {
-      *reinterpret_cast<float4*>(to.values(row) + column) = v;
-    });
-    if (threadIdx.x < static_cast<unsigned>(count)) {
-      to.most(threadIdx.x) = most[threadIdx.x];
-      to.total(threadIdx.x) = totals[threadIdx.x];
-    }
-  }
-  __threadfence();
-  __syncthreads();
-  if (threadIdx.x == 0) {
-    const unsigned done = atomicAdd(args.counters + pair, 1u);
-    is_last = done + 1 == static_cast<unsigned>(args.splits);
-    if (is_last) args.counters[pair] = 0;
-  }
-  __syncthreads();
-  if (!is_last) return;
-  __threadfence();
-  // The tiles' memory is free by now; so many splits fit it.
-  const SumsJoin<kDim, false> join{of_splits, kFloats, args.splits, of_warps, most, totals};
-  join.prepare(count);
-  join.for_values(count, finish(totals));
+  const StoredSums<kDim> to{of_splits + split * kFloats, kDecodeRows};
+  for_columns([&](int row, int column) {
+    const PartOfRow sum = own.joined(row, column);
+    *reinterpret_cast<float4*>(to.values(row) + column) = sum.values;
+    if (column != 0) return;
+    to.most(row) = sum.most;
+    to.total(row) = sum.total;
+  });
+  if (!is_last_of(args.counters + pair, args.splits)) return;
+  const ManySums<kDim, false> all{of_splits, kFloats, args.splits};
+  for_columns([&](int row, int column) { finish(row, column, all.joined(row, column)); });
 }
 
 template <typename T, int kDim>
 void launch_kernel(AttentionKernel kernel, const AttentionArgs& args, cudaStream_t on) {
   constexpr int kBytes = 4 * KeyTile<T, kDim>::kBytes;
-  static_assert(kBytes >= 4 * kDecodeRows * (kDim + 2) * static_cast<int>(sizeof(float)) &&
-                kBytes >= kMostSplits * kDecodeRows * static_cast<int>(sizeof(float)));
+  static_assert(kBytes >= 4 * kDecodeRows * (kDim + 2) * static_cast<int>(sizeof(float)));
   const auto launch = [&](auto function, unsigned splits) {
     cudaFuncSetAttribute(function, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
     const dim3 grid(static_cast<unsigned>(args.tile_count),
                     static_cast<unsigned>(args.num_kv_heads), splits);
-    launch_early(function, grid, dim3(128), kBytes, on, args);
+    launch_beside(function, grid, dim3(128), kBytes, on, args);
   };
   if (kernel == AttentionKernel::kDecode) {
     launch(attention_decode<T, kDim>, static_cast<unsigned>(args.splits));

@@ -8,6 +8,8 @@ namespace torchao_cpp::cuda {
 namespace {
 
 constexpr int kMostThreads = 512;
+/// Of a block that holds a row in registers.
+constexpr int kMostHolders = 1024;
 constexpr int kHeadsPerBlock = 8;
 constexpr unsigned kAllLanes = 0xffffffffu;
 
@@ -18,7 +20,7 @@ __device__ float sum_of_warp(float v) {
 }
 
 __device__ float sum_of_block(float v) {
-  __shared__ float warps[kMostThreads / 32];
+  __shared__ float warps[kMostHolders / 32];
   v = sum_of_warp(v);
   if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = v;
   __syncthreads();
@@ -92,6 +94,34 @@ __global__ void __launch_bounds__(kMostThreads) add_and_norm(NormArgs args) {
     for (int j = 0; j < kWidth; ++j) v[j] = w[j] * rounded<T>(v[j] * scale);
     V::store(out + i, v);
   }
+}
+
+// The same where a thread has eight columns, which it keeps; what no kernel writes is read before
+// earlier kernels are done.
+template <typename T>
+__global__ void __launch_bounds__(kMostHolders) add_and_norm_held(NormArgs args) {
+  using V = Values<T, 8>;
+  const std::int64_t i = 8 * static_cast<std::int64_t>(threadIdx.x);
+  const bool has_columns = i < args.columns;
+  const std::int64_t at = blockIdx.x * args.columns + i;
+  T* hidden = static_cast<T*>(args.hidden) + at;
+  float w[8];
+  float v[8];
+  float sum = 0.0f;
+  let_next_start();
+  if (has_columns) V::load(static_cast<const T*>(args.weight) + i, w);
+  wait_for_previous();
+  if (has_columns) {
+    V::load(hidden, v);
+    if (args.delta != nullptr) add_rounded<T, 8>(static_cast<const T*>(args.delta) + at, hidden, v);
+#pragma unroll
+    for (int j = 0; j < 8; ++j) sum = fmaf(v[j], v[j], sum);
+  }
+  const float scale = 1.0f / sqrtf(sum_of_block(sum) / static_cast<float>(args.columns) + args.eps);
+  if (!has_columns) return;
+#pragma unroll
+  for (int j = 0; j < 8; ++j) v[j] = w[j] * rounded<T>(v[j] * scale);
+  V::store(static_cast<T*>(args.out) + at, v);
 }
 
 // As add_and_norm, but that the squares are of what is left without the mean.
@@ -233,14 +263,16 @@ __global__ void __launch_bounds__(32 * kHeadsPerBlock) transform_qkv(QkvArgs arg
   const std::int64_t row = blockIdx.x;
   int head = blockIdx.y * kHeadsPerBlock + threadIdx.x / 32;
   let_next_start();
-  wait_for_previous();
   if (head >= args.num_heads + 2 * args.num_kv_heads) return;
+  // No kernel writes the tables.
   const TokenRow token = args.tokens[row];
+  const CacheView cache = args.caches[token.sequence];
   const int dim = args.head_dim;
   const bool rotates = args.cos != nullptr;
   const std::int64_t angles = static_cast<std::int64_t>(token.position) * (dim / 2);
   const float* cos = rotates ? args.cos + angles : nullptr;
   const float* sin = rotates ? args.sin + angles : nullptr;
+  wait_for_previous();
   if (head < args.num_heads) {
     T* out = static_cast<T*>(args.q_out) + (row * args.num_heads + head) * dim;
     Head<T>(head_at<T>(args.q, row, head, dim), static_cast<const T*>(args.q_norm), args.eps, dim)
@@ -250,7 +282,6 @@ __global__ void __launch_bounds__(32 * kHeadsPerBlock) transform_qkv(QkvArgs arg
   head -= args.num_heads;
   const bool is_key = head < args.num_kv_heads;
   if (!is_key) head -= args.num_kv_heads;
-  const CacheView cache = args.caches[token.sequence];
   T* out = reinterpret_cast<T*>(is_key ? cache.keys : cache.values) +
            args.layer * cache.layer_stride + head * cache.head_stride +
            static_cast<std::int64_t>(token.position) * dim;
@@ -342,12 +373,13 @@ struct NormLaunch {
       : wide(is_wide(args.columns, {args.weight, args.bias, args.hidden, args.delta, args.out},
                      {})) {
     const std::int64_t units = (args.columns + (wide ? 7 : 0)) / (wide ? 8 : 1);
-    threads =
-        static_cast<unsigned>(min((units + 31) / 32 * 32, static_cast<std::int64_t>(kMostThreads)));
+    holders = static_cast<unsigned>((units + 31) / 32 * 32);
+    threads = min(holders, static_cast<unsigned>(kMostThreads));
     rows = static_cast<unsigned>(args.rows);
   }
 
   bool wide;
+  unsigned holders = 0;  ///< Threads that hold eight columns each.
   unsigned threads = 0;
   unsigned rows = 0;
 };
@@ -358,10 +390,12 @@ void launch_add_and_norm(DType dtype, const NormArgs& args, void* stream) noexce
   const auto on = static_cast<cudaStream_t>(stream);
   const NormLaunch launch(args);
   with_operand_type(dtype, [&]<typename T>(T) {
-    if (launch.wide) {
-      launch_early(add_and_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
+    if (launch.wide && args.columns <= 8 * kMostHolders) {
+      launch_beside(add_and_norm_held<T>, launch.rows, launch.holders, 0, on, args);
+    } else if (launch.wide) {
+      launch_beside(add_and_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
     } else {
-      launch_early(add_and_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
+      launch_beside(add_and_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
     }
   });
 }
@@ -371,9 +405,9 @@ void launch_add_and_layer_norm(DType dtype, const NormArgs& args, void* stream) 
   const NormLaunch launch(args);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (launch.wide) {
-      launch_early(add_and_layer_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
+      launch_beside(add_and_layer_norm<T, 8>, launch.rows, launch.threads, 0, on, args);
     } else {
-      launch_early(add_and_layer_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
+      launch_beside(add_and_layer_norm<T, 1>, launch.rows, launch.threads, 0, on, args);
     }
   });
 }
@@ -389,9 +423,9 @@ void launch_add_positions(DType dtype, const void* table, const TokenRow* tokens
     const auto* from = static_cast<const T*>(table);
     auto* to = static_cast<T*>(hidden);
     if (wide) {
-      launch_early(add_positions<T, 8>, grid, 256, 0, on, from, tokens, offset, columns, to);
+      launch_beside(add_positions<T, 8>, grid, 256, 0, on, from, tokens, offset, columns, to);
     } else {
-      launch_early(add_positions<T, 1>, grid, 256, 0, on, from, tokens, offset, columns, to);
+      launch_beside(add_positions<T, 1>, grid, 256, 0, on, from, tokens, offset, columns, to);
     }
   });
 }
@@ -401,8 +435,8 @@ void launch_transform_qkv(DType dtype, const QkvArgs& args, void* stream) noexce
   const dim3 grid(static_cast<unsigned>(args.rows),
                   static_cast<unsigned>((heads + kHeadsPerBlock - 1) / kHeadsPerBlock));
   with_operand_type(dtype, [&]<typename T>(T) {
-    launch_early(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream),
-                 args);
+    launch_beside(transform_qkv<T>, grid, 32 * kHeadsPerBlock, 0, static_cast<cudaStream_t>(stream),
+                  args);
   });
 }
 
@@ -414,9 +448,9 @@ void launch_silu_mul(DType dtype, const RowsView& gate, const RowsView& up, std:
   const dim3 grid(static_cast<unsigned>((columns + each - 1) / each), static_cast<unsigned>(rows));
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      launch_early(silu_mul<T, 8>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
+      launch_beside(silu_mul<T, 8>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     } else {
-      launch_early(silu_mul<T, 1>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
+      launch_beside(silu_mul<T, 1>, grid, 256, 0, on, gate, up, columns, static_cast<T*>(out));
     }
   });
 }
@@ -428,25 +462,25 @@ void launch_relu(DType dtype, void* x, std::int64_t count, void* stream) noexcep
   const auto blocks = static_cast<unsigned>((count + each - 1) / each);
   with_operand_type(dtype, [&]<typename T>(T) {
     if (wide) {
-      launch_early(relu<T, 8>, blocks, 256, 0, on, static_cast<T*>(x), count);
+      launch_beside(relu<T, 8>, blocks, 256, 0, on, static_cast<T*>(x), count);
     } else {
-      launch_early(relu<T, 1>, blocks, 256, 0, on, static_cast<T*>(x), count);
+      launch_beside(relu<T, 1>, blocks, 256, 0, on, static_cast<T*>(x), count);
     }
   });
 }
 
 void launch_gather_rows(const void* from, const std::int32_t* picked, std::int64_t count,
                         std::int64_t row_bytes, void* out, void* stream) noexcept {
-  launch_early(gather_rows, static_cast<unsigned>(count), 256, 0, static_cast<cudaStream_t>(stream),
-               static_cast<const std::uint16_t*>(from), picked, row_bytes / 2,
-               static_cast<std::uint16_t*>(out));
+  launch_beside(gather_rows, static_cast<unsigned>(count), 256, 0,
+                static_cast<cudaStream_t>(stream), static_cast<const std::uint16_t*>(from), picked,
+                row_bytes / 2, static_cast<std::uint16_t*>(out));
 }
 
 void launch_best_of_rows(DType dtype, const void* values, std::int64_t rows, std::int64_t columns,
                          BestValue* out, void* stream) noexcept {
   with_operand_type(dtype, [&]<typename T>(T) {
-    launch_early(best_of_rows<T>, dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
-                 static_cast<cudaStream_t>(stream), static_cast<const T*>(values), columns, out);
+    launch_beside(best_of_rows<T>, dim3(static_cast<unsigned>(rows), kBestParts), 256, 0,
+                  static_cast<cudaStream_t>(stream), static_cast<const T*>(values), columns, out);
   });
 }
 

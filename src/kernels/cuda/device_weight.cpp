@@ -6,6 +6,7 @@
 
 #include "base/parallel.h"
 #include "core/float_formats.h"
+#include "kernels/cuda/shared_plain.h"
 
 namespace torchao_cpp::cuda {
 namespace {
@@ -91,19 +92,26 @@ DeviceWeight::DeviceWeight(const LinearProblem& problem, bool is_scaled, bool ro
     if (is_scaled) take_scales(w, device);
     return;
   }
-  const Tensor& plain = problem.plain;
+  take_plain(problem.plain, device);
+}
+
+void DeviceWeight::take_plain(const Tensor& plain, int device) {
   view_.rounding = rounding_to(plain.dtype());
   view_.bits = static_cast<int>(8 * dtype_size_bytes(plain.dtype()));
   view_.row_bytes = padded_row(view_.k, view_.bits);
-  const std::int64_t bytes = view_.k * dtype_size_bytes(plain.dtype());
-  buffers_.emplace_back(view_.n * view_.row_bytes, device);
-  if (bytes == view_.row_bytes) {
-    buffers_.back().upload(plain.bytes(), plain.nbytes());
-  } else {
-    buffers_.back().upload(padded_rows(plain.bytes(), view_.n, bytes, view_.row_bytes).data(),
-                           view_.n * view_.row_bytes);
+  plain_ = SharedPlain::find(plain, device);
+  if (plain_ == nullptr) {
+    plain_ = std::make_shared<DeviceBuffer>(view_.n * view_.row_bytes, device);
+    const std::int64_t bytes = view_.k * dtype_size_bytes(plain.dtype());
+    if (bytes == view_.row_bytes) {
+      plain_->upload(plain.bytes(), plain.nbytes());
+    } else {
+      plain_->upload(padded_rows(plain.bytes(), view_.n, bytes, view_.row_bytes).data(),
+                     view_.n * view_.row_bytes);
+    }
+    SharedPlain::offer(plain, plain_);
   }
-  view_.codes = buffers_.back().as<std::uint8_t>();
+  view_.codes = plain_->as<std::uint8_t>();
 }
 
 void DeviceWeight::take_codes(const QuantizedWeight& w, int device) {
@@ -168,7 +176,7 @@ void DeviceWeight::take_scales(const QuantizedWeight& w, int device) {
 }
 
 std::int64_t DeviceWeight::nbytes() const noexcept {
-  std::int64_t bytes = 0;
+  std::int64_t bytes = plain_ != nullptr ? plain_->nbytes() : 0;
   for (const DeviceBuffer& buffer : buffers_) bytes += buffer.nbytes();
   return bytes;
 }

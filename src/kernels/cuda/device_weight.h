@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "kernels/cuda/cuda_device.h"
@@ -42,7 +43,7 @@ struct WeightView {
   const void* zero = nullptr;  ///< As scale.
 };
 
-/// A WeightView and the memory behind it.
+/// A WeightView and the memory behind it, which others may hold too (shared_plain.h).
 class DeviceWeight {
  public:
   /// Takes the codes and scales as read_weight() of FloatLinear reads them: `is_scaled` false gives
@@ -53,11 +54,13 @@ class DeviceWeight {
   std::int64_t nbytes() const noexcept;
 
  private:
+  void take_plain(const Tensor& plain, int device);
   void take_codes(const QuantizedWeight& w, int device);
   void take_scales(const QuantizedWeight& w, int device);
 
   WeightView view_;
   std::vector<DeviceBuffer> buffers_;
+  std::shared_ptr<DeviceBuffer> plain_;
 };
 
 }  // namespace torchao_cpp::cuda

@@ -44,4 +44,15 @@ void launch_early(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::siz
                      static_cast<Parameters>(std::forward<Arguments>(arguments))...);
 }
 
+/// As launch_early(), for a kernel that has no use for much of the first-level cache and should run
+/// beside others: a processor divides its memory into cache and shared memory in one way at a time,
+/// and here all ask for the most shared memory.
+template <typename... Parameters, typename... Arguments>
+void launch_beside(void (*kernel)(Parameters...), dim3 grid, dim3 block, std::size_t shared_bytes,
+                   cudaStream_t stream, Arguments&&... arguments) noexcept {
+  cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout,
+                       cudaSharedmemCarveoutMaxShared);
+  launch_early(kernel, grid, block, shared_bytes, stream, std::forward<Arguments>(arguments)...);
+}
+
 }  // namespace torchao_cpp::cuda

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+
+#include "kernels/cuda/byte_products.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/cuda/cuda_linear.h"
 #include "kernels/float_product/float_linear.h"
@@ -84,7 +87,11 @@ class CudaInt8Linear final : public PackedWeight {
  public:
   explicit CudaInt8Linear(const LinearProblem& problem)
       : linear_(problem, make_activation_plan(problem, false), Int8Linear(problem).epilogue()),
-        weight_(problem, false, false, problem.device.index) {}
+        weight_(problem, false, false, problem.device.index),
+        processors_(cuda_processor_count(problem.device.index)),
+        few_rows_(byte_product_supports(DType::kInt8, problem.device.index) ? kByteProductRows : 0),
+        has_gemm_(byte_gemm_supports(linear_.epilogue(), linear_.output_size(),
+                                     cuda_capability(problem.device.index))) {}
 
   std::int64_t nbytes() const noexcept override { return linear_.nbytes() + weight_.nbytes(); }
 
@@ -97,19 +104,30 @@ class CudaInt8Linear final : public PackedWeight {
     const CudaDeviceGuard guard(linear_.device());
     const CudaLinear::Scratch s = linear_.scratch(args.m, uses_lt(args.m), 0, args.workspace);
     const OperandView x = linear_.prepare(args, s);
-    if (uses_lt(args.m) && run_by_codes(linear_, args, x, s, weight_.view(), DType::kInt8)) return;
-    launch_int8_dot(weight_.view(), x, linear_.epilogue(), linear_.epilogue_args(args, s),
-                    args.stream.handle);
+    const WeightView& weight = weight_.view();
+    const Epilogue& epilogue = linear_.epilogue();
+    const EpilogueArgs finish = linear_.epilogue_args(args, s);
+    void* const stream = args.stream.handle;
+    if (args.m <= few_rows_) {
+      launch_byte_product(weight, x, epilogue, finish, processors_, stream);
+      return;
+    }
+    if (has_gemm_ && launch_byte_gemm(weight, x, epilogue, finish, processors_, stream)) return;
+    if (uses_lt(args.m) && run_by_codes(linear_, args, x, s, weight, DType::kInt8)) return;
+    launch_int8_dot(weight, x, epilogue, finish, stream);
   }
 
  private:
-  // Matrix units take int8 in fours.
+  // cuBLASLt takes int8 in fours.
   bool uses_lt(std::int64_t m) const noexcept {
-    return m > kDotRows && linear_.output_size() % 4 == 0;
+    return m > std::max(kDotRows, few_rows_) && linear_.output_size() % 4 == 0;
   }
 
   CudaLinear linear_;
   DeviceWeight weight_;
+  int processors_;
+  std::int64_t few_rows_;  ///< Up to which launch_byte_product() is taken.
+  bool has_gemm_;
 };
 
 template <typename Packed>
