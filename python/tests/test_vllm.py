@@ -176,6 +176,44 @@ def test_torch_compile_and_bfloat16(demo_model, request_for, tmp_path):
     assert top_1_agreement(*ours) > 0.9
 
 
+def untie(source, target):
+    """The same model with an output head of its own, equal to the embedding."""
+    from safetensors.torch import load_file, save_file
+
+    target.mkdir()
+    tensors = {}
+    for file in source.glob("*.safetensors"):
+        if file.name.startswith("model"):
+            tensors |= load_file(file)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    config = json.loads((source / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+
+
+def test_a_head_that_a_rule_names_is_quantized(demo_model, request_for, tmp_path):
+    weight_only = torchao_cpp.as_config("int8wo").to_dict()
+
+    def rules(**more):
+        rows = {**more, "_default": weight_only}
+        return {"_type": "FqnToConfig", "_version": 1, "_data": {"fqn_to_config": rows}}
+
+    untie(demo_model, tmp_path / "untied")
+    torchao_cpp.quantize_model(tmp_path / "untied", tmp_path / "stored", rules(lm_head=weight_only))
+    requests = [
+        request_for(demo_model, rules(), "torchao_cpp", "bfloat16"),
+        request_for(demo_model, rules(lm_head=weight_only), "torchao_cpp", "bfloat16"),
+        request_for(tmp_path / "untied", rules(lm_head=weight_only), "torchao_cpp", "bfloat16"),
+        request_for(tmp_path / "stored", dtype="bfloat16"),
+    ]
+    plain, tied, untied, stored = run(requests, "torchao_cpp", tmp_path)
+    for result in (plain, tied, untied, stored):
+        assert "problem" not in result, result
+    assert 0 < greatest_difference(plain, tied) < 0.5
+    assert 0.95 < top_1_agreement(plain, tied) < 1
+    assert greatest_difference(tied, untied) == 0 and greatest_difference(tied, stored) == 0
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two ranks need two cores")
 def test_two_ranks_give_what_one_gives(demo_model, request_for, tmp_path):
     torchao_cpp.quantize_model(demo_model, tmp_path / "intx4", "intx4wo-32")
