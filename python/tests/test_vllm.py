@@ -261,3 +261,22 @@ def test_the_fake_op_agrees_with_the_real_one():
     compiled = torch.compile(lambda x: linear(x * 2, handle, bias, 64) + 1, fullgraph=True, backend="eager")
     assert torch.equal(compiled(x), linear(x * 2, handle, bias, 64) + 1)
     assert torch.equal(linear(x, handle, bias, 64), torchao_cpp.linear(x, weight, bias))
+
+
+def test_the_op_takes_any_strides_and_names_an_unknown_layer():
+    import torch
+
+    from torchao_cpp.vllm_plugin.operator import _run_on_cpu, linear
+
+    weight = torchao_cpp.quantize(torch.randn(64, 128, dtype=torch.bfloat16), "int8wo")
+    fused = torchao_cpp.FusedLinear([torchao_cpp.Linear(weight)])
+    handle = torch.tensor([fused.handle])
+    columns = torch.randn(128, 7, dtype=torch.bfloat16).t()
+    every_other = torch.randn(128, dtype=torch.bfloat16)[::2]
+    expected = torchao_cpp.linear(columns.contiguous(), weight, every_other.contiguous())
+    for op in (linear, _run_on_cpu):
+        assert torch.equal(op(columns, handle, every_other, 64), expected)
+        assert op(columns[0], handle, None, 64).shape == (64,)
+        assert op(columns[:0], handle, None, 64).shape == (0, 64)
+        with pytest.raises(Exception, match="belongs to no FusedLinear"):
+            op(columns, handle + 1000, None, 64)
