@@ -8,7 +8,8 @@
 
 The engines run in processes of their own, which take turns: a machine whose speed changes is the same for all of one
 turn. Decoding: tokens a second of all sequences together, from the time between one and DECODE_TOKENS new tokens;
-prefill: tokens of one prompt a second. Medians of REPEATS turns. Each engine needs about 4 GB for a model of 0.6B;
+prefill: tokens of one prompt a second. vLLM runs without processes of its own, which would poll on the cores that the
+linears and the other engines need. Medians of REPEATS turns. Each engine needs about 4 GB for a model of 0.6B;
 --at-once limits how many are there together.
 """
 
@@ -94,6 +95,8 @@ class Engine:
         environment = {
             **os.environ,
             "VLLM_PLUGINS": ENGINES[name][0],
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
             "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
             "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", f"0-{os.cpu_count() - 1}"),
         }
