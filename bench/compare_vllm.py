@@ -6,8 +6,11 @@
     build/bin/torchao make-model bench/configs/qwen3_0_6b.json /tmp/qwen3_0_6b --seed 0
     /tmp/venv/bin/python bench/compare_vllm.py /tmp/qwen3_0_6b --configs int8wo int8dq int4wo-128
 
-Each engine runs in a process of its own. Decoding: tokens a second of all sequences together, from the time between
-one and DECODE_TOKENS new tokens; prefill: tokens of one prompt a second. Medians of REPEATS.
+The engines run in processes of their own, which take turns: a machine whose speed changes is the same for all of one
+turn. Decoding: tokens a second of all sequences together, from the time between one and DECODE_TOKENS new tokens;
+prefill: tokens of one prompt a second. vLLM runs without processes of its own, which would poll on the cores that the
+linears and the other engines need. Medians of REPEATS turns. Each engine needs about 4 GB for a model of 0.6B;
+--at-once limits how many are there together.
 """
 
 import argparse
@@ -16,14 +19,15 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 
 # Name -> (plugins that vLLM loads, value of --quantization).
 ENGINES = {"plugin": ("torchao_cpp", "torchao_cpp"), "torchao": ("none", "torchao"), "bf16": ("none", None)}
 
 
-def measure(options):
-    """Runs in the process of one engine; prints one line of JSON."""
+def serve(options):
+    """Runs in the process of one engine: a line "decode BATCH SALT" or "prefill SALT" in, a line of JSON out."""
     from vllm import LLM, SamplingParams
 
     arguments = {}
@@ -42,14 +46,13 @@ def measure(options):
         max_model_len=options.prefill_tokens + 64,
         max_num_batched_tokens=max(options.prefill_tokens + 64, 2048),
         max_num_seqs=max(options.batches),
-        kv_cache_memory_bytes=1 << 30,
+        kv_cache_memory_bytes=1 << 29,
         enable_prefix_caching=False,
         skip_tokenizer_init=True,
         disable_log_stats=True,
         enforce_eager=options.eager,
         **arguments,
     )
-    load_seconds = time.perf_counter() - start
     vocabulary = llm.llm_engine.model_config.get_vocab_size()
 
     def run(batch, length, new_tokens, salt):
@@ -64,40 +67,83 @@ def measure(options):
         assert all(len(output.outputs[0].token_ids) == new_tokens for output in outputs)
         return seconds
 
-    result = {"load_seconds": load_seconds}
+    def decode(batch, salt):
+        first = run(batch, 16, 1, salt)
+        return batch * (options.decode_tokens - 1) / (run(batch, 16, options.decode_tokens, salt) - first)
+
+    def prefill(salt):
+        return options.prefill_tokens / run(1, options.prefill_tokens, 1, salt)
+
     for batch in options.batches:
         run(batch, 16, 4, 0)
-        rates = []
-        for repeat in range(options.repeats):
-            first = run(batch, 16, 1, repeat)
-            all_tokens = run(batch, 16, options.decode_tokens, repeat)
-            rates.append(batch * (options.decode_tokens - 1) / (all_tokens - first))
-        result[f"decode_{batch}"] = statistics.median(rates)
-    run(1, options.prefill_tokens, 1, 99)
-    times = [run(1, options.prefill_tokens, 1, repeat) for repeat in range(options.repeats)]
-    result["prefill"] = options.prefill_tokens / statistics.median(times)
-    print("RESULT " + json.dumps(result), flush=True)
+    prefill(99)
+    answer = time.perf_counter() - start
+    while True:
+        print("RESULT " + json.dumps(answer), flush=True)
+        request = sys.stdin.readline().split()
+        if not request:
+            return
+        answer = {"decode": decode, "prefill": prefill}[request[0]](*map(int, request[1:]))
 
 
-def run_engine(engine, config, options):
-    """One engine in its own process: (result, problem)."""
-    environment = {
-        **os.environ,
-        "VLLM_PLUGINS": ENGINES[engine][0],
-        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
-        "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", f"0-{os.cpu_count() - 1}"),
-    }
-    command = [sys.executable, __file__, options.model, "--engine", engine]
-    command += ["--batches", *map(str, options.batches), "--repeats", str(options.repeats)]
-    command += ["--decode-tokens", str(options.decode_tokens), "--prefill-tokens", str(options.prefill_tokens)]
-    command += ["--config", config] if config else []
-    command += ["--eager"] if options.eager else []
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=options.timeout)
-    for line in done.stdout.splitlines():
-        if line.startswith("RESULT "):
-            return json.loads(line.removeprefix("RESULT ")), None
-    errors = [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line]
-    return None, errors[0].strip() if errors else f"exit {done.returncode}"
+class Engine:
+    """One engine in its process; `problem` says why there is none."""
+
+    def __init__(self, name, config, options):
+        self.name, self.config, self.problem = name, config, None
+        self.rates = {}
+        environment = {
+            **os.environ,
+            "VLLM_PLUGINS": ENGINES[name][0],
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
+            "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
+            "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", f"0-{os.cpu_count() - 1}"),
+        }
+        command = [sys.executable, __file__, options.model, "--engine", name]
+        command += ["--batches", *map(str, options.batches), "--decode-tokens", str(options.decode_tokens)]
+        command += ["--prefill-tokens", str(options.prefill_tokens)]
+        command += ["--config", config] if config else []
+        command += ["--eager"] if options.eager else []
+        self.errors = tempfile.TemporaryFile("w+")
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
+        self.load_seconds = self.answer()
+
+    def answer(self):
+        lines = []
+        for line in self.process.stdout:
+            if line.startswith("RESULT "):
+                return json.loads(line.removeprefix("RESULT "))
+            lines.append(line)
+        self.errors.seek(0)
+        problems = [line for line in [*lines, *self.errors] if "Error" in line]
+        self.problem = problems[0].strip() if problems else f"exit {self.process.wait()}"
+        return None
+
+    def measure(self, what, salt):
+        if self.problem is None:
+            print(what, salt, file=self.process.stdin, flush=True)
+            self.rates.setdefault(what, []).append(self.answer())
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+
+    def result(self):
+        if self.problem is not None:
+            return None
+        medians = {what.replace(" ", "_"): statistics.median(rates) for what, rates in self.rates.items()}
+        return medians | {"load_seconds": self.load_seconds}
+
+
+def measure(engines, options):
+    """All engines in turns."""
+    for salt in range(options.repeats):
+        for what in [*(f"decode {batch}" for batch in options.batches), "prefill"]:
+            for engine in engines:
+                engine.measure(what, salt)
 
 
 def main():
@@ -109,29 +155,40 @@ def main():
     parser.add_argument("--decode-tokens", type=int, default=32)
     parser.add_argument("--prefill-tokens", type=int, default=512)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--timeout", type=int, default=900, help="seconds for one engine")
+    parser.add_argument("--at-once", type=int, default=3, help="engines in memory together")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--engine", choices=list(ENGINES), help=argparse.SUPPRESS)
     parser.add_argument("--config", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.engine:
-        measure(options)
+        serve(options)
         return
     columns = [*(f"decode_{batch}" for batch in options.batches), "prefill", "load_seconds"]
     if not options.json:
         print("| config | engine | " + " | ".join(columns) + " |")
         print("|---|---|" + "---|" * len(columns), flush=True)
-    for config in ["", *options.configs]:
-        for engine in options.engines:
-            if (engine == "bf16") != (config == ""):
-                continue
-            result, problem = run_engine(engine, config, options)
-            if options.json:
-                print(json.dumps({"config": config or "none", "engine": engine, "result": result, "problem": problem}))
-                continue
-            cells = [f"{result[c]:.1f}" for c in columns] if result else [problem, *[""] * (len(columns) - 1)]
-            print(f"| {config or 'none'} | {engine} | " + " | ".join(cells) + " |", flush=True)
+    wanted = [
+        (engine, config)
+        for config in ["", *options.configs]
+        for engine in options.engines
+        if (engine == "bf16") == (config == "")
+    ]
+    for begin in range(0, len(wanted), options.at_once):
+        engines = [Engine(engine, config, options) for engine, config in wanted[begin : begin + options.at_once]]
+        measure(engines, options)
+        for engine in engines:
+            engine.end()
+            report(engine, columns, options)
+
+
+def report(engine, columns, options):
+    config, result = engine.config or "none", engine.result()
+    if options.json:
+        print(json.dumps({"config": config, "engine": engine.name, "result": result, "problem": engine.problem}))
+        return
+    cells = [f"{result[c]:.1f}" for c in columns] if result else [engine.problem, *[""] * (len(columns) - 1)]
+    print(f"| {config} | {engine.name} | " + " | ".join(cells) + " |", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,9 @@
 
 For each config: how many of the greedy continuations are equal, the share of the scored positions with the same most
 likely token, and differences of the greatest logits. Without --text: random ids. One process for each engine.
+
+--exact adds, for configs with one scale a weight row and plain activations (int8wo, fp8wo), how far both are from the
+same model in float64, by transformers: the share of positions with its most likely token, and the errors of logits.
 """
 
 import argparse
@@ -52,12 +55,38 @@ def row(ours, theirs):
     return f"{equal} of {len(ours['tokens'])} | {100 * same / len(pairs):.2f} % of {len(pairs)} | {max(differences):.2g} | {mean:.2g} |"
 
 
+def exact_logits(model_folder, config, scored):
+    """[positions, vocabulary] for each list of ids: weights are code times scale, all in float64."""
+    import torch
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.bfloat16).double()
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear) and name != "lm_head":
+            parts = torchao_cpp.quantize(module.weight.data.bfloat16(), config).parts
+            scale = parts["scale"].torch().double().reshape(-1, 1)
+            assert scale.shape[0] == module.weight.shape[0], f"{config}: more than one scale a row"
+            module.weight.data = parts["qdata"].torch().double() * scale
+    with torch.inference_mode():
+        return [model(torch.tensor([ids])).logits[0, :-1] for ids in scored]
+
+
+def row_beside_exact(result, exact):
+    if "problem" in result:
+        return f"{result['problem'].splitlines()[0][:90]} | | |"
+    positions = [position for logits in exact for position in logits]
+    same = sum(p[0][0] == int(q.argmax()) for p, q in zip(result["logits"], positions, strict=True))
+    errors = [abs(value - float(q[token])) for p, q in zip(result["logits"], positions) for token, value in p]
+    return f"{100 * same / len(positions):.2f} % | {max(errors):.2g} | {sum(errors) / len(errors):.3g} |"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("--text", help="scored and continued; the model's tokenizer.json is used")
     parser.add_argument("--configs", nargs="*", default=["int8wo", "int8dq", "8da4w", "intx4wo-32", "fp8wo", "int4wo-128"])
     parser.add_argument("--dtypes", nargs="*", default=["float32", "bfloat16"])
+    parser.add_argument("--exact", action="store_true", help="both beside the model in float64")
     options = parser.parse_args()
     if options.text:
         ids = torchao_cpp.Tokenizer(options.model).encode(pathlib.Path(options.text).read_text()[:40000])
@@ -85,6 +114,14 @@ def main():
     print("|---|---|---|---|---|---|")
     for (config, dtype), a, b in zip(cases, ours, theirs):
         print(f"| `{config}` | {dtype} | {row(a, b)}")
+    if not options.exact:
+        return
+    print("| config | dtype | engine | top-1 as in float64 | largest error | mean error |")
+    print("|---|---|---|---|---|---|")
+    for (config, dtype), a, b in zip(cases, ours, theirs):
+        exact = exact_logits(options.model, config, base["scored"])
+        for engine, result in (("plugin", a), ("torchao", b)):
+            print(f"| `{config}` | {dtype} | {engine} | {row_beside_exact(result, exact)}")
 
 
 if __name__ == "__main__":

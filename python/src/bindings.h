@@ -67,6 +67,11 @@ std::string path_argument(nb::handle value);
 /// Calls `callback` (may be None) with the GIL held, and lets Ctrl-C end the call.
 ProgressCallback progress_to(nb::object callback);
 
+/// FusedLinear's product on addresses of contiguous arrays, unchecked; bias may be null. Needs no
+/// GIL. Throws Error for a handle that is not alive.
+void run_fused_layer(std::int64_t handle, const void* x, std::int64_t rows, const void* bias,
+                     void* y);
+
 void bind_errors(nb::module_& m);
 void bind_arrays(nb::module_& m);
 void bind_configs(nb::module_& m);
@@ -76,5 +81,6 @@ void bind_host_threads(nb::module_& m);
 void bind_checkpoints(nb::module_& m);
 void bind_reports(nb::module_& m);
 void bind_models(nb::module_& m);
+void bind_torch_op(nb::module_& m);
 
 }  // namespace torchao_cpp::python

@@ -192,6 +192,15 @@ struct FusedLinear {
   std::int64_t handle;
 };
 
+// A null workspace of a layer on the CPU is the calling thread's own.
+void run_layer(std::int64_t handle, const void* x, std::int64_t rows, const void* bias, void* y,
+               LinearContext context) {
+  const auto layer = layer_table().find(handle);
+  if (layer->device.type == DeviceType::kCPU && context.workspace == nullptr)
+    context.workspace = host_workspace(layer->workspace_bytes(rows));
+  layer->apply(x, rows, static_cast<const std::byte*>(bias), static_cast<std::byte*>(y), context);
+}
+
 FusedLayer make_fused(const std::vector<PyLinear>& linears) {
   if (linears.empty()) throw ShapeError("FusedLinear: no linears; expected at least one");
   FusedLayer out;
@@ -254,13 +263,10 @@ void bind_linear(nb::module_& m) {
 
 void run_pointers(std::int64_t handle, std::uintptr_t x, std::int64_t rows, std::uintptr_t bias,
                   std::uintptr_t y, std::uintptr_t workspace, std::uintptr_t stream) {
-  const auto layer = layer_table().find(handle);
-  auto* scratch = reinterpret_cast<std::byte*>(workspace);
-  if (layer->device.type == DeviceType::kCPU && workspace == 0)
-    scratch = host_workspace(layer->workspace_bytes(rows));
   const nb::gil_scoped_release unlocked;
-  layer->apply(reinterpret_cast<const void*>(x), rows, reinterpret_cast<const std::byte*>(bias),
-               reinterpret_cast<std::byte*>(y), {scratch, {reinterpret_cast<void*>(stream)}});
+  run_layer(handle, reinterpret_cast<const void*>(x), rows, reinterpret_cast<const void*>(bias),
+            reinterpret_cast<void*>(y),
+            {reinterpret_cast<std::byte*>(workspace), {reinterpret_cast<void*>(stream)}});
 }
 
 void bind_fused(nb::module_& m) {
@@ -302,6 +308,11 @@ void bind_fused(nb::module_& m) {
 }
 
 }  // namespace
+
+void run_fused_layer(std::int64_t handle, const void* x, std::int64_t rows, const void* bias,
+                     void* y) {
+  run_layer(handle, x, rows, bias, y, {});
+}
 
 void bind_linears(nb::module_& m) {
   bind_linear(m);

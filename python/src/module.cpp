@@ -56,6 +56,7 @@ NB_MODULE(_torchao_cpp, m) {
   bind_checkpoints(m);
   bind_reports(m);
   bind_models(m);
+  bind_torch_op(m);
   m.def("set_threads", &set_threads, nb::arg("n"), "Threads of all parallel work; n >= 1.");
   m.def("threads", &threads, "Threads of all parallel work.");
   m.attr("__version__") = std::string(version());

@@ -176,6 +176,44 @@ def test_torch_compile_and_bfloat16(demo_model, request_for, tmp_path):
     assert top_1_agreement(*ours) > 0.9
 
 
+def untie(source, target):
+    """The same model with an output head of its own, equal to the embedding."""
+    from safetensors.torch import load_file, save_file
+
+    target.mkdir()
+    tensors = {}
+    for file in source.glob("*.safetensors"):
+        if file.name.startswith("model"):
+            tensors |= load_file(file)
+    tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors, target / "model.safetensors", {"format": "pt"})
+    config = json.loads((source / "config.json").read_text())
+    (target / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}))
+
+
+def test_a_head_that_a_rule_names_is_quantized(demo_model, request_for, tmp_path):
+    weight_only = torchao_cpp.as_config("int8wo").to_dict()
+
+    def rules(**more):
+        rows = {**more, "_default": weight_only}
+        return {"_type": "FqnToConfig", "_version": 1, "_data": {"fqn_to_config": rows}}
+
+    untie(demo_model, tmp_path / "untied")
+    torchao_cpp.quantize_model(tmp_path / "untied", tmp_path / "stored", rules(lm_head=weight_only))
+    requests = [
+        request_for(demo_model, rules(), "torchao_cpp", "bfloat16"),
+        request_for(demo_model, rules(lm_head=weight_only), "torchao_cpp", "bfloat16"),
+        request_for(tmp_path / "untied", rules(lm_head=weight_only), "torchao_cpp", "bfloat16"),
+        request_for(tmp_path / "stored", dtype="bfloat16"),
+    ]
+    plain, tied, untied, stored = run(requests, "torchao_cpp", tmp_path)
+    for result in (plain, tied, untied, stored):
+        assert "problem" not in result, result
+    assert 0 < greatest_difference(plain, tied) < 0.5
+    assert 0.95 < top_1_agreement(plain, tied) < 1
+    assert greatest_difference(tied, untied) == 0 and greatest_difference(tied, stored) == 0
+
+
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="two ranks need two cores")
 def test_two_ranks_give_what_one_gives(demo_model, request_for, tmp_path):
     torchao_cpp.quantize_model(demo_model, tmp_path / "intx4", "intx4wo-32")
@@ -223,3 +261,22 @@ def test_the_fake_op_agrees_with_the_real_one():
     compiled = torch.compile(lambda x: linear(x * 2, handle, bias, 64) + 1, fullgraph=True, backend="eager")
     assert torch.equal(compiled(x), linear(x * 2, handle, bias, 64) + 1)
     assert torch.equal(linear(x, handle, bias, 64), torchao_cpp.linear(x, weight, bias))
+
+
+def test_the_op_takes_any_strides_and_names_an_unknown_layer():
+    import torch
+
+    from torchao_cpp.vllm_plugin.operator import _run_on_cpu, linear
+
+    weight = torchao_cpp.quantize(torch.randn(64, 128, dtype=torch.bfloat16), "int8wo")
+    fused = torchao_cpp.FusedLinear([torchao_cpp.Linear(weight)])
+    handle = torch.tensor([fused.handle])
+    columns = torch.randn(128, 7, dtype=torch.bfloat16).t()
+    every_other = torch.randn(128, dtype=torch.bfloat16)[::2]
+    expected = torchao_cpp.linear(columns.contiguous(), weight, every_other.contiguous())
+    for op in (linear, _run_on_cpu):
+        assert torch.equal(op(columns, handle, every_other, 64), expected)
+        assert op(columns[0], handle, None, 64).shape == (64,)
+        assert op(columns[:0], handle, None, 64).shape == (0, 64)
+        with pytest.raises(Exception, match="belongs to no FusedLinear"):
+            op(columns, handle + 1000, None, 64)

@@ -59,6 +59,7 @@ from ._torchao_cpp import (  # noqa: F401
     quantize,
     quantize_model,
     quantize_tensor,
+    register_torch_linear,
     run_fused_linear,
     set_threads,
     should_skip,

@@ -8,9 +8,12 @@ from vllm.logger import init_logger
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization import register_quantization_config
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig
+from vllm.model_executor.layers.vocab_parallel_embedding import ParallelLMHead
+from vllm.platforms import current_platform
 
 import torchao_cpp
 
+from .head_method import PlainHeadMethod, QuantizedHeadMethod
 from .linear_method import TorchAOCppLinearMethod
 
 logger = init_logger("vllm.torchao_cpp")
@@ -88,7 +91,9 @@ class TorchAOCppConfig(QuantizationConfig):
         return cls(torchao_cpp.TorchAOConfig.from_config_dict_json(config_dict_json))
 
     def get_quant_method(self, layer: torch.nn.Module, prefix: str):
-        """Our method, vLLM's unquantized one, or None for what is no linear."""
+        """Our method, vLLM's unquantized one, or None for what is neither a linear nor the output head."""
+        if isinstance(layer, ParallelLMHead):
+            return self._head_method(prefix)
         if not isinstance(layer, LinearBase):
             return None
         decisions = self._decisions(prefix)
@@ -97,6 +102,14 @@ class TorchAOCppConfig(QuantizationConfig):
             return UnquantizedLinearMethod()
         logger.debug("%s: %s: %s", prefix, decisions[0].config, decisions[0].reason)
         return TorchAOCppLinearMethod(decisions, self.is_checkpoint_torchao_serialized, prefix)
+
+    def _head_method(self, prefix: str):
+        """The head is quantized where a rule names it; "_default" and whole-model configs do not mean it."""
+        decision = self.core.decide(prefix)
+        is_named = decision.source in (torchao_cpp.DecisionSource.EXACT_NAME, torchao_cpp.DecisionSource.REGEX)
+        if is_named and decision.config is not None:
+            return QuantizedHeadMethod([decision], self.is_checkpoint_torchao_serialized, prefix)
+        return PlainHeadMethod() if current_platform.is_cpu() else None
 
     def _decisions(self, prefix: str):
         """One decision, or one for each part of a fused layer whose parts get different configs."""

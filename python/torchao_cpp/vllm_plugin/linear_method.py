@@ -71,12 +71,8 @@ class TorchAOCppLinearMethod(LinearMethodBase):
         if all(isinstance(part, torch.Tensor) for part in parts):
             self._keep_plain(layer, torch.cat(parts).to(device) if len(parts) > 1 else parts[0].to(device))
             return
-        linears = [self._make_linear(part, device) for part in _joined(parts)]
-        layer.torchao_cpp_linear = torchao_cpp.FusedLinear(linears)
+        attach_linear(layer, _joined(parts), self.params_dtype, device)
         logger.debug("%s: %s", self.prefix, layer.torchao_cpp_linear.kernels)
-        # A graph sees the handle as an input, so that layers of one shape share their compiled code.
-        handle = torch.tensor([layer.torchao_cpp_linear.handle], dtype=torch.int64, device="cpu")
-        layer.register_parameter("torchao_cpp_handle", Parameter(handle, requires_grad=False))
         layer.register_parameter(
             "weight", Parameter(torch.empty(0, dtype=self.params_dtype, device=device), requires_grad=False)
         )
@@ -105,17 +101,23 @@ class TorchAOCppLinearMethod(LinearMethodBase):
             return weight
         return outcome.weight
 
-    def _make_linear(self, part, device: torch.device):
-        if isinstance(part, torch.Tensor):
-            part = part.cpu()
-        name = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
-        return torchao_cpp.Linear(part, self.params_dtype, device=name)
-
     def _keep_plain(self, layer: torch.nn.Module, weight: torch.Tensor) -> None:
         if self.is_serialized:
             layer.register_parameter("weight", Parameter(weight, requires_grad=False))
         self.plain_method = UnquantizedLinearMethod()
         self.plain_method.process_weights_after_loading(layer)
+
+
+def attach_linear(layer: torch.nn.Module, parts: list, dtype: torch.dtype, device: torch.device) -> None:
+    """Packs the parts (WeightTensor or plain torch tensor) for the op, which finds them by layer.torchao_cpp_handle."""
+    name = "cpu" if device.type == "cpu" else f"cuda:{device.index or 0}"
+    parts = [part.cpu() if isinstance(part, torch.Tensor) else part for part in parts]
+    layer.torchao_cpp_linear = torchao_cpp.FusedLinear(
+        [torchao_cpp.Linear(part, dtype, device=name) for part in parts]
+    )
+    # A graph sees the handle as an input, so that layers of one shape share their compiled code.
+    handle = torch.tensor([layer.torchao_cpp_linear.handle], dtype=torch.int64, device="cpu")
+    layer.register_parameter("torchao_cpp_handle", Parameter(handle, requires_grad=False))
 
 
 def _joined(parts: list) -> list:

@@ -3,7 +3,7 @@
 
 import torch
 
-from torchao_cpp import fused_linear_workspace_bytes, run_fused_linear
+from torchao_cpp import fused_linear_workspace_bytes, register_torch_linear, run_fused_linear
 
 _library = torch.library.Library("torchao_cpp", "DEF")
 # x [.., K], handle int64 [1] on the CPU (FusedLinear.handle), bias [N] -> [.., N].
@@ -18,7 +18,9 @@ def _rows(x):
 
 
 def _run_on_cpu(x, handle, bias, output_size):
+    """For a torch without the entries of register_torch_linear()."""
     x = x.contiguous()
+    bias = None if bias is None else bias.contiguous()
     y = x.new_empty((*x.shape[:-1], output_size))
     run_fused_linear(
         handle.item(), x.data_ptr(), _rows(x), 0 if bias is None else bias.data_ptr(), y.data_ptr()
@@ -28,6 +30,7 @@ def _run_on_cpu(x, handle, bias, output_size):
 
 def _run_on_cuda(x, handle, bias, output_size):
     x = x.contiguous()
+    bias = None if bias is None else bias.contiguous()
     y = x.new_empty((*x.shape[:-1], output_size))
     number = handle.item()
     rows = _rows(x)
@@ -51,7 +54,8 @@ def _shape_of_result(x, handle, bias, output_size):
     return x.new_empty((*x.shape[:-1], output_size))
 
 
-_library.impl("linear", _run_on_cpu, "CPU")
+if not register_torch_linear():
+    _library.impl("linear", _run_on_cpu, "CPU")
 _library.impl("linear", _run_on_cuda, "CUDA")
 torch.library.register_fake("torchao_cpp::linear", _shape_of_result, lib=_library)
 
