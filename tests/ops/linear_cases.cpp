@@ -17,7 +17,7 @@ const char* kInt8Group =
 const char* kIntxAsymmetric =
     R"({"_type":"IntxWeightOnlyConfig","_version":2,"_data":{"weight_dtype":{"_type":"torch.dtype","_data":"int3"},"granularity":{"_type":"PerGroup","_version":1,"_data":{"group_size":8}},"mapping_type":{"_type":"MappingType","_data":"ASYMMETRIC"}}})";
 const char* kDynamicIntxAsymmetric =
-    R"({"_type":"Int8DynamicActivationIntxWeightConfig","_version":2,"_data":{"weight_dtype":{"_type":"torch.dtype","_data":"int5"},"weight_granularity":{"_type":"PerGroup","_version":1,"_data":{"group_size":192}},"weight_mapping_type":{"_type":"MappingType","_data":"ASYMMETRIC"}}})";
+    R"({"_type":"Int8DynamicActivationIntxWeightConfig","_version":2,"_data":{"weight_dtype":{"_type":"torch.dtype","_data":"int5"},"weight_granularity":{"_type":"PerGroup","_version":1,"_data":{"group_size":128}},"weight_mapping_type":{"_type":"MappingType","_data":"ASYMMETRIC"}}})";
 const char* kTiles =
     R"({"_type":"Int4WeightOnlyConfig","_version":2,"_data":{"group_size":32,"int4_packing_format":"tile_packed_to_4d"}})";
 const char* kPreshuffled =
@@ -72,7 +72,7 @@ const std::vector<LinearCase>& linear_cases() {
       {"8da4w_of_64", "8da4w-64", kBF16, 1, 64},
       {"8da7w_of_128", "8da7w-128", kBF16, 1, 128},
       {"8da2w_of_256", "8da2w-256", kF16, 1, 256},
-      {"8da5w_asymmetric", kDynamicIntxAsymmetric, kBF16, 1, 192},
+      {"8da5w_asymmetric", kDynamicIntxAsymmetric, kBF16, 1, 128},
       {"fp8dq_row", "fp8dq-row", kBF16, 16, 16},
       {"fp8dq_tensor", "fp8dq-tensor", kF32, 16, 16},
       {"fp8dq_block", "fp8dq-block", kBF16, 128, 128},
