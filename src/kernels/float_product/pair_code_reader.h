@@ -211,7 +211,6 @@ TORCHAO_CPP_ALWAYS_INLINE void for_pair_rows(const CodeRows& w, std::int64_t n0,
   for (std::int64_t i = 0; i < count; i += kRows) {
     if (i + kRows < count) prepare(i + kRows, next);
     fn(i, scales);
-    TORCHAO_CPP_UNROLL
     for (int r = 0; r < kRows; ++r) scales[r] = next[r];
   }
 }
