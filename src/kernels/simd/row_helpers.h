@@ -22,9 +22,8 @@ constexpr std::int64_t smaller(std::int64_t a, std::int64_t b) { return a < b ? 
 constexpr std::int64_t rounded_up(std::int64_t v, std::int64_t unit) {
   return (v + unit - 1) / unit * unit;
 }
-// Not inlined first, GCC takes these for functions without effects and drops their calls.
-[[gnu::always_inline]] inline void prefetch(const void* p) { __builtin_prefetch(p, 0, 3); }
-/// Into the second-level cache.
+/// Into the second-level cache. Not inlined first, GCC takes it for a function without effects and
+/// drops its calls.
 [[gnu::always_inline]] inline void prefetch_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 /// How many bytes before its use a dot product asks for a weight, into the second-level cache: fewer
