@@ -20,6 +20,7 @@ import tempfile
 import time
 
 FEW_ROWS = 16
+CONFIGS = ["plain", "int8wo", "int8dq", "fp8wo", "8da4w", "intx4wo-32", "int4wo-128"]
 
 
 def torchao_config(name):
@@ -28,7 +29,8 @@ def torchao_config(name):
     configs = {
         "int8wo": lambda: q.Int8WeightOnlyConfig(),
         "int8dq": lambda: q.Int8DynamicActivationInt8WeightConfig(),
-        "int4wo-128": lambda: q.Int4WeightOnlyConfig(group_size=128),
+        # The one form of it that runs on a CPU.
+        "int4wo-128": lambda: q.Int4WeightOnlyConfig(group_size=128, int4_packing_format="opaque"),
         "fp8wo": lambda: q.Float8WeightOnlyConfig(),
         "fp8dq-row": lambda: q.Float8DynamicActivationFloat8WeightConfig(granularity=q.PerRow()),
         "8da4w": lambda: q.Int8DynamicActivationIntxWeightConfig(
@@ -133,7 +135,7 @@ def main():
     here = os.path.dirname(os.path.abspath(__file__))
     parser.add_argument("--torchao", default=os.path.join(here, "../build/bin/torchao"), help="the command torchao")
     parser.add_argument("--shapes", nargs="+", default=["4096x4096"], help="N x K")
-    parser.add_argument("--configs", nargs="+", default=["plain", "int8wo", "int8dq", "fp8wo", "8da4w", "intx4wo-32"])
+    parser.add_argument("--configs", nargs="+", default=CONFIGS)
     parser.add_argument("--m", nargs="+", type=int, default=[1, 4, 16, 64, 512])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")

@@ -16,18 +16,17 @@ linears and the other engines need. Medians of REPEATS turns. Each engine needs 
 import argparse
 import json
 import os
-import statistics
-import subprocess
 import sys
-import tempfile
 import time
+
+from engine_turns import Engine, prompt_ids, rates, serve, take_turns
 
 # Name -> (plugins that vLLM loads, value of --quantization).
 ENGINES = {"plugin": ("torchao_cpp", "torchao_cpp"), "torchao": ("none", "torchao"), "bf16": ("none", None)}
 
 
-def serve(options):
-    """Runs in the process of one engine: a line "decode BATCH SALT" or "prefill SALT" in, a line of JSON out."""
+def serve_vllm(options):
+    """The process of one engine."""
     from vllm import LLM, SamplingParams
 
     arguments = {}
@@ -40,11 +39,12 @@ def serve(options):
             "hf_overrides": {"quantization_config_dict_json": config},
         }
     start = time.perf_counter()
+    longest = max(options.prefill_tokens)
     llm = LLM(
         options.model,
         dtype="bfloat16",
-        max_model_len=options.prefill_tokens + 64,
-        max_num_batched_tokens=max(options.prefill_tokens + 64, 2048),
+        max_model_len=longest + 64,
+        max_num_batched_tokens=max(longest + 64, 2048),
         max_num_seqs=max(options.batches),
         kv_cache_memory_bytes=1 << 29,
         enable_prefix_caching=False,
@@ -56,10 +56,7 @@ def serve(options):
     vocabulary = llm.llm_engine.model_config.get_vocab_size()
 
     def run(batch, length, new_tokens, salt):
-        prompts = [
-            {"prompt_token_ids": [(salt * 7919 + row * 101 + i * 31) % (vocabulary - 10) for i in range(length)]}
-            for row in range(batch)
-        ]
+        prompts = [{"prompt_token_ids": prompt_ids(length, row, salt, vocabulary)} for row in range(batch)]
         sampling = SamplingParams(temperature=0, max_tokens=new_tokens, ignore_eos=True, detokenize=False)
         begin = time.perf_counter()
         outputs = llm.generate(prompts, sampling, use_tqdm=False)
@@ -67,83 +64,30 @@ def serve(options):
         assert all(len(output.outputs[0].token_ids) == new_tokens for output in outputs)
         return seconds
 
-    def decode(batch, salt):
-        first = run(batch, 16, 1, salt)
-        return batch * (options.decode_tokens - 1) / (run(batch, 16, options.decode_tokens, salt) - first)
-
-    def prefill(salt):
-        return options.prefill_tokens / run(1, options.prefill_tokens, 1, salt)
-
     for batch in options.batches:
         run(batch, 16, 4, 0)
-    prefill(99)
-    answer = time.perf_counter() - start
-    while True:
-        print("RESULT " + json.dumps(answer), flush=True)
-        request = sys.stdin.readline().split()
-        if not request:
-            return
-        answer = {"decode": decode, "prefill": prefill}[request[0]](*map(int, request[1:]))
+    for tokens in options.prefill_tokens:
+        run(1, tokens, 1, 99)
+    serve(rates(run, options.decode_tokens), time.perf_counter() - start)
 
 
-class Engine:
-    """One engine in its process; `problem` says why there is none."""
-
-    def __init__(self, name, config, options):
-        self.name, self.config, self.problem = name, config, None
-        self.rates = {}
-        environment = {
-            **os.environ,
-            "VLLM_PLUGINS": ENGINES[name][0],
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(os.cpu_count())),
-            "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
-            "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", f"0-{os.cpu_count() - 1}"),
-        }
-        command = [sys.executable, __file__, options.model, "--engine", name]
-        command += ["--batches", *map(str, options.batches), "--decode-tokens", str(options.decode_tokens)]
-        command += ["--prefill-tokens", str(options.prefill_tokens)]
-        command += ["--config", config] if config else []
-        command += ["--eager"] if options.eager else []
-        self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
-        )
-        self.load_seconds = self.answer()
-
-    def answer(self):
-        lines = []
-        for line in self.process.stdout:
-            if line.startswith("RESULT "):
-                return json.loads(line.removeprefix("RESULT "))
-            lines.append(line)
-        self.errors.seek(0)
-        problems = [line for line in [*lines, *self.errors] if "Error" in line]
-        self.problem = problems[0].strip() if problems else f"exit {self.process.wait()}"
-        return None
-
-    def measure(self, what, salt):
-        if self.problem is None:
-            print(what, salt, file=self.process.stdin, flush=True)
-            self.rates.setdefault(what, []).append(self.answer())
-
-    def end(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-    def result(self):
-        if self.problem is not None:
-            return None
-        medians = {what.replace(" ", "_"): statistics.median(rates) for what, rates in self.rates.items()}
-        return medians | {"load_seconds": self.load_seconds}
-
-
-def measure(engines, options):
-    """All engines in turns."""
-    for salt in range(options.repeats):
-        for what in [*(f"decode {batch}" for batch in options.batches), "prefill"]:
-            for engine in engines:
-                engine.measure(what, salt)
+def start_vllm(name, config, options, python=sys.executable):
+    """The engine `name` of ENGINES in a process of that interpreter; config: a shorthand or ""."""
+    cores = len(os.sched_getaffinity(0))
+    environment = {
+        **os.environ,
+        "VLLM_PLUGINS": ENGINES[name][0],
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores)),
+        "VLLM_LOGGING_LEVEL": os.environ.get("VLLM_LOGGING_LEVEL", "ERROR"),
+        "VLLM_CPU_OMP_THREADS_BIND": os.environ.get("VLLM_CPU_OMP_THREADS_BIND", f"0-{cores - 1}"),
+    }
+    command = [python, os.path.abspath(__file__), options.model, "--engine", name]
+    command += ["--batches", *map(str, options.batches), "--decode-tokens", str(options.decode_tokens)]
+    command += ["--prefill-tokens", *map(str, options.prefill_tokens)]
+    command += ["--config", config] if config else []
+    command += ["--eager"] if options.eager else []
+    return Engine(name, config, command, environment)
 
 
 def main():
@@ -153,7 +97,7 @@ def main():
     parser.add_argument("--engines", nargs="*", default=list(ENGINES), choices=list(ENGINES))
     parser.add_argument("--batches", nargs="*", type=int, default=[1, 8])
     parser.add_argument("--decode-tokens", type=int, default=32)
-    parser.add_argument("--prefill-tokens", type=int, default=512)
+    parser.add_argument("--prefill-tokens", nargs="*", type=int, default=[512])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--at-once", type=int, default=3, help="engines in memory together")
     parser.add_argument("--eager", action="store_true", help="without torch.compile")
@@ -162,9 +106,10 @@ def main():
     parser.add_argument("--config", default="", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.engine:
-        serve(options)
+        serve_vllm(options)
         return
-    columns = [*(f"decode_{batch}" for batch in options.batches), "prefill", "load_seconds"]
+    requests = [f"decode {batch}" for batch in options.batches] + [f"prefill {n}" for n in options.prefill_tokens]
+    columns = [*(request.replace(" ", "_") for request in requests), "load_seconds"]
     if not options.json:
         print("| config | engine | " + " | ".join(columns) + " |")
         print("|---|---|" + "---|" * len(columns), flush=True)
@@ -175,8 +120,8 @@ def main():
         if (engine == "bf16") == (config == "")
     ]
     for begin in range(0, len(wanted), options.at_once):
-        engines = [Engine(engine, config, options) for engine, config in wanted[begin : begin + options.at_once]]
-        measure(engines, options)
+        engines = [start_vllm(engine, config, options) for engine, config in wanted[begin : begin + options.at_once]]
+        take_turns(engines, requests, options.repeats)
         for engine in engines:
             engine.end()
             report(engine, columns, options)
