@@ -12,7 +12,7 @@ namespace {
 // Query rows (tokens x heads of one group) that share one pass over the keys: each widened key is
 // used this often, and their scores and sums (32 x (64 + 2 * head_dim) floats) stay in the first
 // two cache levels.
-constexpr std::int64_t kRowsPerTask = 32;
+constexpr std::int64_t kRowsPerTask = 64;
 // With fewer parts than this for each slot, the spans of a part are tasks of their own.
 constexpr std::int64_t kPartsPerSlot = 4;
 
@@ -27,7 +27,7 @@ Attention::Attention(const AttentionShape& shape, DType dtype, std::int64_t max_
       slots_(std::max<std::int64_t>(num_threads(), std::thread::hardware_concurrency())),
       max_spans_((max_length + kSpan - 1) / kSpan) {
   const std::int64_t rows = tokens_per_task_ * shape.group();
-  floats_per_slot_ = rows * kKeyBlock + kKeyBlock * shape.head_dim + 2 * sums_floats(rows);
+  floats_per_slot_ = rows * kKeyBlock + (kKeyBlock + rows) * shape.head_dim + 2 * sums_floats(rows);
   scratch_.resize(static_cast<std::size_t>(slots_ * floats_per_slot_));
   const std::int64_t split_parts = std::min(slots_ * kPartsPerSlot, max_rows * shape.num_kv_heads);
   span_sums_.resize(
@@ -146,7 +146,7 @@ Attention::Slot Attention::slot(std::int64_t index) noexcept {
   const std::int64_t rows = tokens_per_task_ * shape_.group();
   float* const scores = scratch_.data() + index * floats_per_slot_;
   float* const block = scores + rows * kKeyBlock;
-  float* const sums = block + kKeyBlock * shape_.head_dim;
+  float* const sums = block + (kKeyBlock + rows) * shape_.head_dim;
   return {scores, block, sums_at(sums, rows), sums_at(sums + sums_floats(rows), rows)};
 }
 

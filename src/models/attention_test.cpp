@@ -178,6 +178,7 @@ INSTANTIATE_TEST_SUITE_P(
                     Case{{6, 2, 64}, 64, DType::kFloat32}, Case{{6, 2, 64}, 130, DType::kBFloat16},
                     Case{{3, 3, 10}, 65, DType::kFloat16}, Case{{40, 1, 8}, 70, DType::kFloat32},
                     Case{{2, 1, 128}, 1100, DType::kBFloat16},
+                    Case{{80, 1, 32}, 70, DType::kBFloat16},
                     Case{{5, 1, 24}, 530, DType::kFloat32}));
 
 }  // namespace

@@ -64,20 +64,22 @@ class PairSpan : private AttentionSpan<BFloat16> {
     clear();
     const std::int64_t head_dim = rows_.head_dim;
     const bool is_packed = count_ >= kWidenRows;
+    if (is_packed) pack_queries();
     for (std::int64_t start = begin; start < end; start += kKeyBlock) {
       const auto* keys = static_cast<const Storage*>(rows_.keys) + start * head_dim;
       const auto* values = static_cast<const Storage*>(rows_.values) + start * head_dim;
       const auto* next = start + kKeyBlock < end ? keys + kKeyBlock * head_dim : keys;
       if (is_packed) {
         pack(keys, head_dim, kKeyBlock);
-        for_row_tiles([&]<int R>(std::int64_t r) { score<R>(Packed{packed(), kKeyBlock}, r); });
+        for_row_tiles([&]<int R>(std::int64_t r) {
+          score<R>(Packed{packed(), kKeyBlock}, PackedQueries{queries(), head_dim / 2}, r);
+        });
       } else {
         for_row_tiles([&]<int R>(std::int64_t r) {
-          score<R>(Stored{keys, kKeyBlock, values - keys}, r);
+          score<R>(Stored{keys, kKeyBlock, values - keys}, StoredQueries{*this}, r);
         });
       }
       softmax_block(start);
-      for (std::int64_t r = 0; r < count_; ++r) round_probabilities(r);
       if (is_packed) pack(values, kKeyBlock, head_dim);
       for_seeing_tiles(start, [&]<int R>(std::int64_t r, std::int64_t n) {
         const Stored stored{values, head_dim, next - values};
@@ -129,23 +131,55 @@ class PairSpan : private AttentionSpan<BFloat16> {
     }
   }
 
-  template <int R, typename Block>
-  [[gnu::noinline]] void score(const Block& keys, std::int64_t r) const {
+  // After the packed block: pairs of every row, [rows, head_dim / 2].
+  std::uint32_t* queries() const { return packed() + kKeyBlock / 2 * rows_.head_dim; }
+  void pack_queries() const {
+    std::uint32_t* to = queries();
+    for (std::int64_t r = 0; r < count_; ++r) {
+      const float* from = q(r);
+      for (std::int64_t d = 0; d < rows_.head_dim; d += 32, to += 16) {
+        const __m512bh pairs =
+            _mm512_cvtne2ps_pbh(_mm512_loadu_ps(from + d + 16), _mm512_loadu_ps(from + d));
+        _mm512_storeu_si512(to, reinterpret_cast<__m512i>(pairs));
+      }
+    }
+  }
+
+  /// Queries as they are given.
+  struct StoredQueries {
+    const PairSpan& span;
+    using Row = const float*;
+    TORCHAO_CPP_INLINE Row row(std::int64_t r) const { return span.q(r); }
+    TORCHAO_CPP_INLINE static Pairs pair(Row row, std::int64_t i) { return pair_of(row + 2 * i); }
+  };
+  /// As pack_queries() leaves them.
+  struct PackedQueries {
+    const std::uint32_t* words;
+    std::int64_t stride;
+    using Row = const std::uint32_t*;
+    TORCHAO_CPP_INLINE Row row(std::int64_t r) const { return words + r * stride; }
+    TORCHAO_CPP_INLINE static Pairs pair(Row row, std::int64_t i) {
+      return _mm512_set1_epi32(static_cast<int>(row[i]));
+    }
+  };
+
+  template <int R, typename Block, typename Queries>
+  [[gnu::noinline]] void score(const Block& keys, const Queries& from, std::int64_t r) const {
     __m512 sums[R][2][2];
-    const float* queries[R];
+    typename Queries::Row queries[R];
 #pragma GCC unroll 4
     for (int i = 0; i < R; ++i) {
-      queries[i] = q(r + i);
+      queries[i] = from.row(r + i);
 #pragma GCC unroll 2
       for (int h = 0; h < 2; ++h) sums[i][h][0] = sums[i][h][1] = _mm512_setzero_ps();
     }
-    for (std::int64_t d = 0; d < rows_.head_dim; d += 2) {
+    for (std::int64_t pair = 0; pair < rows_.head_dim / 2; ++pair) {
       Pairs columns[2][2];
-      keys.pairs(d / 2, 0, columns[0]);
-      keys.pairs(d / 2, 32, columns[1]);
+      keys.pairs(pair, 0, columns[0]);
+      keys.pairs(pair, 32, columns[1]);
 #pragma GCC unroll 4
       for (int i = 0; i < R; ++i) {
-        const Pairs two = pair_of(queries[i] + d);
+        const Pairs two = Queries::pair(queries[i], pair);
 #pragma GCC unroll 2
         for (int h = 0; h < 2; ++h) {
           sums[i][h][0] = add_products(sums[i][h][0], columns[h][0], two);
@@ -165,14 +199,90 @@ class PairSpan : private AttentionSpan<BFloat16> {
     }
   }
 
-  // The probabilities of a row as kKeyBlock / 2 words, in place.
-  void round_probabilities(std::int64_t r) const {
-    float* row = scores_ + r * kKeyBlock;
-    for (int i = 0; i < kKeyBlock; i += 32) {
-      const __m512bh pairs =
-          _mm512_cvtne2ps_pbh(_mm512_loadu_ps(row + i + 16), _mm512_loadu_ps(row + i));
-      _mm512_storeu_si512(row + i / 2, reinterpret_cast<__m512i>(pairs));
+  // The scores of the block that starts at `start` become probabilities of bfloat16, kKeyBlock / 2
+  // words a row, in place. Two rows at a time: one alone waits for itself.
+  void softmax_block(std::int64_t start) const {
+    std::int64_t r = 0;
+    while (r < count_ && visible(r, start) <= 0) ++r;  // Later rows see more.
+    for (; r + 2 <= count_; r += 2) softmax_rows<2>(r, start);
+    if (r < count_) softmax_rows<1>(r, start);
+  }
+
+  template <int R>
+  void softmax_rows(std::int64_t r, std::int64_t start) const {
+    const float scale = 1.0f / __builtin_sqrtf(static_cast<float>(rows_.head_dim));
+    __m512 scores[R][4];
+    float maximum[R];
+    __m512 sum[R];
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) {
+      const float* s = scores_ + (r + i) * kKeyBlock;
+      // What the row does not see has no weight.
+      const std::uint64_t seen = ~std::uint64_t{0} >> (kKeyBlock - visible(r + i, start));
+      __m512 most = _mm512_set1_ps(-__builtin_inff());
+#pragma GCC unroll 4
+      for (int v = 0; v < 4; ++v) {
+        const auto mask = static_cast<__mmask16>(seen >> (16 * v));
+        scores[i][v] =
+            _mm512_mask_loadu_ps(_mm512_set1_ps(-__builtin_inff()), mask, s + kLanes * v);
+        most = _mm512_max_ps(scores[i][v], most);
+      }
+      const float here = largest_of(reinterpret_cast<Floats>(most)) * scale;
+      maximum[i] = here > out_.maximum[r + i] ? here : out_.maximum[r + i];
+      sum[i] = _mm512_setzero_ps();
     }
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+#pragma GCC unroll 2
+      for (int i = 0; i < R; ++i) {
+        scores[i][v] = exp_of_negative(
+            _mm512_fmsub_ps(scores[i][v], _mm512_set1_ps(scale), _mm512_set1_ps(maximum[i])));
+        sum[i] = _mm512_add_ps(sum[i], scores[i][v]);
+      }
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < R; ++i) {
+      auto* out = reinterpret_cast<std::uint32_t*>(scores_ + (r + i) * kKeyBlock);
+#pragma GCC unroll 2
+      for (int v = 0; v < 4; v += 2) {
+        const __m512bh pairs = _mm512_cvtne2ps_pbh(scores[i][v + 1], scores[i][v]);
+        _mm512_storeu_si512(out + kLanes / 2 * v, reinterpret_cast<__m512i>(pairs));
+      }
+      add_block(r + i, maximum[i], sum_of(reinterpret_cast<Floats>(sum[i])));
+    }
+  }
+
+  // exp_of for x at most a rounding above 0, or NaN: no power of two is out of range.
+  TORCHAO_CPP_INLINE static __m512 exp_of_negative(__m512 x) {
+    const __m512 least = _mm512_set1_ps(-87.3f);
+    const __m512 bounded = _mm512_max_ps(least, x);
+    const __m512 whole = _mm512_roundscale_ps(
+        _mm512_mul_ps(bounded, _mm512_set1_ps(1.44269504088896341f)), _MM_FROUND_TO_NEAREST_INT);
+    __m512 f = _mm512_fnmadd_ps(whole, _mm512_set1_ps(0.693359375f), bounded);
+    f = _mm512_fmadd_ps(whole, _mm512_set1_ps(2.12194440e-4f), f);
+    __m512 p =
+        _mm512_fmadd_ps(f, _mm512_set1_ps(1.9875691500e-4f), _mm512_set1_ps(1.3981999507e-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(8.3334519073e-3f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(4.1665795894e-2f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(1.6666665459e-1f));
+    p = _mm512_fmadd_ps(p, f, _mm512_set1_ps(5.0000001201e-1f));
+    p = _mm512_add_ps(_mm512_fmadd_ps(p, _mm512_mul_ps(f, f), f), _mm512_set1_ps(1.0f));
+    const __mmask16 is_kept = _mm512_cmp_ps_mask(x, least, _CMP_NLT_UQ);
+    return _mm512_maskz_scalef_ps(is_kept, p, whole);
+  }
+
+  // The sums of row r become relative to `maximum`; `sum` joins the total.
+  void add_block(std::int64_t r, float maximum, float sum) const {
+    const float before = out_.maximum[r];
+    if (before == maximum || before == -__builtin_inff()) {
+      out_.total[r] += sum;  // Nothing before, or nothing to rescale.
+    } else {
+      const float correction = __builtin_expf(before - maximum);
+      out_.total[r] = out_.total[r] * correction + sum;
+      float* row = out_.values + r * rows_.head_dim;
+      for (std::int64_t i = 0; i < rows_.head_dim; ++i) row[i] *= correction;
+    }
+    out_.maximum[r] = maximum;
   }
 
   // `stored`: for the last of an odd number of keys, whose neighbour may not be read.

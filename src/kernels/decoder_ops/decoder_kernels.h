@@ -37,7 +37,7 @@ struct AttentionSums {
 
 struct AttentionKernels {
   /// The keys [begin, end) with begin a multiple of kKeyBlock. `scores` has room for rows *
-  /// kKeyBlock floats, `block` for kKeyBlock * head_dim.
+  /// kKeyBlock floats, `block` for (kKeyBlock + rows) * head_dim.
   void (*span)(const AttentionRows& rows, std::int64_t begin, std::int64_t end, float* scores,
                float* block, const AttentionSums& out) noexcept;
   /// `into` becomes the sums over the keys of both.
