@@ -39,10 +39,11 @@ OURS = {
     "fp8wo": (8, "fp8wo"),
     "int4wo-128": (4, "int4wo-128"),
     "8da4w": (4, "8da4w"),
+    "8da4w-128": (4, "8da4w-128"),
     # The tied output head too, which OpenVINO and llama.cpp quantize.
     "int8wo+head": (8, {"default": "int8wo", "head": "int8wo"}),
     "int4wo-128+head": (4, {"default": "int4wo-128", "head": "int8wo"}),
-    "8da4w+head": (4, {"default": "8da4w", "head": "int8wo"}),
+    "8da4w-128+head": (4, {"default": "8da4w-128", "head": "int8wo"}),
 }
 # Engine -> {name: bits}.
 PEERS = {
@@ -92,12 +93,12 @@ def quantization(form, folder):
     classes = {
         "int8wo": {"_type": "Int8WeightOnlyConfig", "_version": 2, "_data": {}},
         "int4wo-128": {"_type": "Int4WeightOnlyConfig", "_version": 2, "_data": {"group_size": 128}},
-        "8da4w": {
+        "8da4w-128": {
             "_type": "Int8DynamicActivationIntxWeightConfig",
             "_version": 2,
             "_data": {
                 "weight_dtype": {"_type": "torch.dtype", "_data": "int4"},
-                "weight_granularity": {"_type": "PerGroup", "_version": 1, "_data": {"group_size": 32}},
+                "weight_granularity": {"_type": "PerGroup", "_version": 1, "_data": {"group_size": 128}},
             },
         },
     }

@@ -5,9 +5,11 @@
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install torch==2.13.0 torchao==0.18.0
     /tmp/venv/bin/python bench/compare_torchao.py --shapes 4096x4096 --configs plain int8wo int8dq --m 1 4 16 64 512
 
-Microseconds, medians. Weight after weight: few rows go through --rotation-mib of distinct weights in turn, so that no
-cache holds them. 'eager' and 'compiled' are torchao's (of 'plain': PyTorch's bfloat16 linear, which is oneDNN's);
-'onednn' is oneDNN's int8 product with quantized activations (of int8dq, 'plain' has no other). What fails there says why.
+Microseconds, medians; ours and theirs take turns. Weight after weight: few rows go through --rotation-mib of distinct
+weights in turn, so that no cache holds them. 'eager' and 'compiled' are torchao's (of 'plain': PyTorch's bfloat16 linear,
+which is oneDNN's), 'prototype' those of torchao.prototype.quantization.int4, whose int4 has kernels for x86-64;
+'onednn' is oneDNN's int8 product, which is given quantized activations: ours and torchao's int8dq quantize them. What
+fails there says why.
 """
 
 import argparse
@@ -23,28 +25,29 @@ FEW_ROWS = 16
 CONFIGS = ["plain", "int8wo", "int8dq", "fp8wo", "8da4w", "intx4wo-32", "int4wo-128"]
 
 
-def torchao_config(name):
+def torchao_configs(name):
+    """{"": torchao's config, "prototype ": one of its prototypes with kernels for this CPU}; not every name has both."""
+    import torch
+    import torchao.prototype.quantization.int4 as prototype
     import torchao.quantization as q
 
-    configs = {
-        "int8wo": lambda: q.Int8WeightOnlyConfig(),
-        "int8dq": lambda: q.Int8DynamicActivationInt8WeightConfig(),
-        # The one form of it that runs on a CPU.
-        "int4wo-128": lambda: q.Int4WeightOnlyConfig(group_size=128, int4_packing_format="opaque"),
-        "fp8wo": lambda: q.Float8WeightOnlyConfig(),
-        "fp8dq-row": lambda: q.Float8DynamicActivationFloat8WeightConfig(granularity=q.PerRow()),
-        "8da4w": lambda: q.Int8DynamicActivationIntxWeightConfig(
-            weight_dtype=__import__("torch").int4, weight_granularity=q.PerGroup(32)
-        ),
-    }
     if name.startswith("intx"):
-        import torch
-
         bits, group = name[4:].split("wo-")
-        return q.IntxWeightOnlyConfig(
-            weight_dtype=getattr(torch, f"int{bits}"), granularity=q.PerGroup(int(group))
-        )
-    return configs[name]()
+        dtype = getattr(torch, f"int{bits}")
+        return {"": q.IntxWeightOnlyConfig(weight_dtype=dtype, granularity=q.PerGroup(int(group)))}
+    return {
+        "int8wo": lambda: {"": q.Int8WeightOnlyConfig()},
+        "int8dq": lambda: {"": q.Int8DynamicActivationInt8WeightConfig()},
+        "int4wo-128": lambda: {"prototype ": prototype.PrototypeInt4WeightOnlyConfig(group_size=128)},
+        "fp8wo": lambda: {"": q.Float8WeightOnlyConfig()},
+        "fp8dq-row": lambda: {"": q.Float8DynamicActivationFloat8WeightConfig(granularity=q.PerRow())},
+        "8da4w": lambda: {
+            "": q.Int8DynamicActivationIntxWeightConfig(
+                weight_dtype=torch.int4, weight_granularity=q.PerGroup(32)
+            ),
+            "prototype ": prototype.Int8DynamicActivationInt4WeightConfig(group_size=32),
+        },
+    }[name]()
 
 
 def median_us(run, weights, seconds):
@@ -58,44 +61,56 @@ def median_us(run, weights, seconds):
     return 1e6 * statistics.median(times)
 
 
-def torch_times(shape, config, rows, options):
-    """{way: {m: microseconds or the reason there are none}}"""
+def linears_of(shape, config, count):
+    """`count` linears, quantized unless config is None."""
+    import torch
+    from torchao.quantization import quantize_
+
+    n, k = shape
+    linears = [torch.nn.Linear(k, n, bias=False, dtype=torch.bfloat16) for _ in range(count)]
+    if config is not None:
+        for linear in linears:
+            quantize_(linear, config)
+    return linears
+
+
+def torch_ways(shape, config, rows, options):
+    """{way: {m: a function that gives microseconds, or the reason there is none}}; torch.compile runs here."""
     import torch
 
-    torch.set_num_threads(options.threads)
     n, k = shape
     count = max(1, min(64, options.rotation_mib * 2**20 // (n * k * (2 if config == "plain" else 1))))
     count = count if min(rows) <= FEW_ROWS else 1
-    out = {}
-    with torch.no_grad():
-        try:
-            linears = []
-            for i in range(count):
-                linear = torch.nn.Linear(k, n, bias=False, dtype=torch.bfloat16)
-                if config != "plain":
-                    from torchao.quantization import quantize_
 
-                    quantize_(linear, torchao_config(config))
-                linears.append(linear)
+    def timed(linears, is_compiled, m):
+        x = torch.randn(m, k, dtype=torch.bfloat16)
+        apply = lambda linear: linear(x)
+        if is_compiled:
+            compiled = torch.compile(lambda linear, v: torch.nn.functional.linear(v, linear.weight), dynamic=False)
+            apply = lambda linear: compiled(linear, x)
+        some = linears if m <= FEW_ROWS else linears[:1]
+        try:
+            apply(some[0])
+        except Exception as error:
+            return first_line(error)
+        return lambda: median_us(apply, some, options.seconds)
+
+    out = {}
+    for prefix, their_config in {"": None}.items() if config == "plain" else torchao_configs(config).items():
+        ways = [prefix + "eager", prefix + "compiled"] if options.compile else [prefix + "eager"]
+        try:
+            linears = linears_of(shape, their_config, count)
         except Exception as error:  # Whatever torchao raises is the result.
-            reason = str(error).split("\n")[0]
-            return {"eager": {m: reason for m in rows}}
-        x = {m: torch.randn(m, k, dtype=torch.bfloat16) for m in rows}
-        for way in ("eager", "compiled") if options.compile else ("eager",):
-            out[way] = {}
-            for m in rows:
-                try:
-                    apply = lambda linear, v: linear(v)
-                    if way == "compiled":
-                        torch._dynamo.reset()
-                        apply = torch.compile(lambda linear, v: torch.nn.functional.linear(v, linear.weight))
-                    some = linears if m <= FEW_ROWS else linears[:1]
-                    out[way][m] = median_us(lambda linear: apply(linear, x[m]), some, options.seconds)
-                except Exception as error:
-                    out[way][m] = str(error).split("\n")[0]
-        if config == "int8dq":
-            out["onednn"] = {m: onednn_int8(n, k, m, count if m <= FEW_ROWS else 1, options) for m in rows}
+            out |= {way: dict.fromkeys(rows, first_line(error)) for way in ways}
+            continue
+        out |= {way: {m: timed(linears, way.endswith("compiled"), m) for m in rows} for way in ways}
+    if config == "int8dq":
+        out["onednn"] = {m: onednn_int8(n, k, m, count if m <= FEW_ROWS else 1, options) for m in rows}
     return out
+
+
+def first_line(error):
+    return str(error).split("\n")[0]
 
 
 def onednn_int8(n, k, m, count, options):
@@ -105,8 +120,7 @@ def onednn_int8(n, k, m, count, options):
     weights = []
     for _ in range(count):
         w = torch.randint(-127, 127, (n, k), dtype=torch.int8)
-        packed = torch.ops.onednn.qlinear_prepack(w, [m, k])
-        weights.append(packed)
+        weights.append(torch.ops.onednn.qlinear_prepack(w, [m, k]))
     scale, zero = torch.full((n,), 0.01), torch.zeros(n, dtype=torch.int64)
 
     def run(w):
@@ -115,9 +129,10 @@ def onednn_int8(n, k, m, count, options):
         )
 
     try:
-        return median_us(run, weights, options.seconds)
+        run(weights[0])
     except Exception as error:
-        return str(error).split("\n")[0]
+        return first_line(error)
+    return lambda: median_us(run, weights, options.seconds)
 
 
 def our_times(shape, config, rows, options):
@@ -130,6 +145,23 @@ def our_times(shape, config, rows, options):
     return {line["m"]: line["problem"] or line["seconds"] * 1e6 for line in measured}
 
 
+def measure(shape, config, options):
+    """(microseconds of ours by M, {way: those or a reason by M}): medians over turns that alternate."""
+    ways = torch_ways(shape, config, options.m, options)
+    ours, others = [], []
+    for _ in range(options.repeats):
+        ours.append(our_times(shape, config, options.m, options))
+        others.append({w: {m: t() if callable(t) else t for m, t in ways[w].items()} for w in ways})
+
+    def middle(times):
+        return statistics.median(times) if isinstance(times[0], float) else times[0]
+
+    return (
+        {m: middle([turn[m] for turn in ours]) for m in options.m},
+        {w: {m: middle([turn[w][m] for turn in others]) for m in options.m} for w in ways},
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     here = os.path.dirname(os.path.abspath(__file__))
@@ -138,19 +170,23 @@ def main():
     parser.add_argument("--configs", nargs="+", default=CONFIGS)
     parser.add_argument("--m", nargs="+", type=int, default=[1, 4, 16, 64, 512])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--seconds", type=float, default=0.5, help="of each measurement")
+    parser.add_argument("--seconds", type=float, default=0.3, help="of each measurement of a turn")
+    parser.add_argument("--repeats", type=int, default=3, help="turns of ours and of theirs")
     parser.add_argument("--rotation-mib", type=int, default=512)
     parser.add_argument("--compile", action="store_true", help="measure torch.compile too (minutes)")
     parser.add_argument("--json", help="file to write")
     options = parser.parse_args()
 
+    import torch
+
+    torch.set_num_threads(options.threads)
+    torch.set_grad_enabled(False)
     lines = []
     print(f"{'N x K':<12}{'config':<14}{'M':>5}{'ours':>10}  others, us (times ours)")
     for text in options.shapes:
         shape = tuple(int(v) for v in text.split("x"))
         for config in options.configs:
-            ours = our_times(shape, config, options.m, options)
-            others = torch_times(shape, config, options.m, options)
+            ours, others = measure(shape, config, options)
             for m in options.m:
                 cells = []
                 for way, times in others.items():
