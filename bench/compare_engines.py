@@ -237,7 +237,9 @@ def missing(engine, options):
 
 def start_engine(engine, form, options):
     if engine == "vllm":
-        return start_vllm(form, "", options, options.vllm_python)
+        engine = start_vllm(form, "", options, options.vllm_python)
+        engine.name, engine.config = "vllm", form
+        return engine
     if engine != "ours":
         try:
             make_form(options, engine, form)
@@ -252,11 +254,11 @@ def start_engine(engine, form, options):
 
 
 def bits_of(engine):
-    return OURS[engine.config][0] if engine.name == "ours" else PEERS[engine.name][engine.config or "bf16"]
+    return OURS[engine.config][0] if engine.name == "ours" else PEERS[engine.name][engine.config]
 
 
 def label(engine):
-    return f"{engine.name} {engine.config or 'bf16'}"
+    return f"{engine.name} {engine.config}"
 
 
 def print_tables(engines, columns):
@@ -333,7 +335,7 @@ def main():
         lines = [
             {
                 "engine": engine.name,
-                "config": engine.config or "bf16",
+                "config": engine.config,
                 "bits": bits_of(engine),
                 "result": engine.result(),
                 "turns": engine.rates,
