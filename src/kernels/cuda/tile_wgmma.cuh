@@ -49,6 +49,10 @@ struct WgmmaKind {
       (kSharedBytes / kBlocks - kSumBytes - 3 * kAlignment) / kStageBytes;
   static constexpr int kStages = kMostStages < 12 ? kMostStages : 12;
   static constexpr int kBytes = kAlignment + kStages * (kStageBytes + 16) + kSumBytes;
+  /// What no second block fits beside.
+  static constexpr int kBytesAlone = kSharedBytes / 2 + kAlignment;
+  // Blocks that share K have all their sums where the ring was.
+  static_assert(kXRows * kRowFloats * 4 <= kStages * kStageBytes);
 };
 
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL)
@@ -129,8 +133,8 @@ struct RingPlace {
   __device__ int before() const { return slot == 0 ? Kind::kStages - 1 : slot - 1; }
 };
 
-/// A warp that starts copies of a block, by one of its lanes: of two tiles, and the first also of
-/// x.
+/// A warp that starts copies of a block, by one of its lanes: of its share of the tiles, and the
+/// first also of x.
 template <typename Kind>
 struct Producer {
   using Format = typename Kind::Format;
@@ -203,20 +207,6 @@ struct Producer {
   }
 };
 
-/// Chunk `chunk` of a stage.
-template <typename Kind>
-struct ChunkPlace : RingPlace<Kind> {
-  int chunk = 0;
-
-  __device__ void next_stage() {
-    chunk = 0;
-    RingPlace<Kind>::go_on();
-  }
-  __device__ void go_on() {
-    if (++chunk == Kind::kChunks) next_stage();
-  }
-};
-
 /// A multiplying warp: 16 rows of the weight, together with the three others of its group. While a
 /// chunk is multiplied, values are made of the next one's codes.
 template <typename Kind>
@@ -229,75 +219,69 @@ struct Consumer {
   Ring<Kind> ring;
   int warp;
   int lane;
-  ChunkPlace<Kind> ahead = {};  ///< Of the chunk whose codes are read next.
+  RingPlace<Kind> ahead = {};  ///< Of the chunk whose codes are read next.
   float c[Kind::kSumsOfThread];
   unsigned a[2][4][4];  ///< Left operands of this chunk and the next.
 
-  // The chunks of an item.
+  // The chunks of an item, two by two: where stages have two, one stage.
   __device__ void multiply() {
     const int count =
         min(share.count * Kind::kChunks, static_cast<int>(w.chunks) - share.begin * Kind::kChunks);
-    ChunkPlace<Kind> now = ahead;
-    unsigned words[Format::kChunkWords];
-    Scales scales[2];
-    read_ahead(words, scales);
+    RingPlace<Kind> now = ahead;
 #pragma unroll
-    for (int j = 0; j < 4; ++j) make_values(words, scales, j, a[0]);
+    for (float& sum : c) sum = 0;
+    read_ahead<0>(a[0]);
 #pragma unroll 1
     for (int i = 0; i < count; i += 2) {
-      multiply_chunk(now, a[0], a[1], i > 0, i + 1 < count);
-      if (i + 1 < count) multiply_chunk(now, a[1], a[0], true, i + 2 < count);
+      multiply_chunk<0>(now, a[0], a[1], i == 0, i + 1 < count);
+      if (i + 1 < count) multiply_chunk<Kind::kChunks - 1>(now, a[1], a[0], false, i + 2 < count);
     }
     wgmma_wait<0>();
-    if (ahead.chunk != 0) ahead.next_stage();  // A stage that K does not fill.
+    if (Kind::kChunks == 2 && count % 2 == 1) ahead.go_on();  // A stage that K does not fill.
     release(ahead.before());
   }
 
-  // Codes and scales of the chunk at `ahead`.
-  __device__ void read_ahead(unsigned (&words)[Format::kChunkWords], Scales (&scales)[2]) {
-    if (ahead.chunk == 0) wait_barrier(ring.full(ahead.slot), ahead.parity);
-    const unsigned codes =
-        ring.codes(ahead.slot, warp) + ahead.chunk * Format::kChunkBytes + lane * 16;
+  // Values of chunk kChunk of the stage at `ahead`, which goes on.
+  template <int kChunk>
+  __device__ void read_ahead(unsigned (&to)[4][4]) {
+    if (kChunk == 0) wait_barrier(ring.full(ahead.slot), ahead.parity);
+    unsigned words[Format::kChunkWords];
+    const unsigned codes = ring.codes(ahead.slot, warp) + kChunk * Format::kChunkBytes + lane * 16;
 #pragma unroll
     for (int v = 0; v < Format::kWords; ++v) load_words(codes + 512 * v, words + 4 * v);
+    Scales scales[2] = {};
     if constexpr (Format::kGroups) {
 #pragma unroll
       for (int half = 0; half < 2; ++half) {
-        const int group = (64 * ahead.chunk + 32 * half) >> w.group_shift;
+        const int group = (64 * kChunk + 32 * half) >> w.group_shift;
         const unsigned at =
             ring.scales(ahead.slot, warp) + group * Format::kGroupBytes + lane / 4 * 4;
         scales[half].scale = load_word(at);
         if constexpr (Format::kScaleWords == 2) scales[half].zero = load_word(at + 32);
       }
     }
-    ahead.go_on();
-  }
-
-  __device__ void make_values(const unsigned* words, const Scales* scales, int j,
-                              unsigned (&to)[4][4]) {
-    dequantized_values<Format>(words + j * Format::kWords, GroupFactors<Format>(scales[j / 2]),
-                               to[j]);
-  }
-
-  __device__ void multiply_chunk(ChunkPlace<Kind>& now, const unsigned (&left)[4][4],
-                                 unsigned (&next)[4][4], bool keeps, bool has_next) {
-    unsigned words[Format::kChunkWords] = {};
-    Scales scales[2] = {};
-    const std::uint64_t right = swizzled_operand(ring.x(now.slot) + now.chunk * Kind::kXRows * 128);
+    if (kChunk + 1 == Kind::kChunks) ahead.go_on();
 #pragma unroll
     for (int j = 0; j < 4; ++j) {
-      wgmma_fence();
-      wgmma<Pair<T>::kIsBFloat16>(c, left[j], right + 2 * j, j > 0 || keeps);
-      wgmma_commit();
-      if (j == 0) {
-        // The chunk before is done with: its registers and, if it ended one, its stage.
-        wgmma_wait<1>();
-        if (keeps && now.chunk == 0) release(now.before());
-        if (has_next) read_ahead(words, scales);
-      }
-      make_values(words, scales, j, next);
+      dequantized_values<Format>(words + j * Format::kWords, GroupFactors<Format>(scales[j / 2]),
+                                 to[j]);
     }
-    now.go_on();
+  }
+
+  // Chunk kChunk of the stage at `now`, which goes on, and the values of the chunk after it.
+  template <int kChunk>
+  __device__ void multiply_chunk(RingPlace<Kind>& now, const unsigned (&left)[4][4],
+                                 unsigned (&next)[4][4], bool is_first, bool has_next) {
+    const std::uint64_t right = swizzled_operand(ring.x(now.slot) + kChunk * Kind::kXRows * 128);
+    wgmma_fence();
+#pragma unroll
+    for (int j = 0; j < 4; ++j) wgmma<Pair<T>::kIsBFloat16>(c, left[j], right + 2 * j, true);
+    wgmma_commit();
+    // The chunk before is done with: its registers and, if it ended one, its stage.
+    wgmma_wait<1>();
+    if (!is_first && kChunk == 0) release(now.before());
+    if (has_next) read_ahead<(kChunk + 1) % Kind::kChunks>(next);
+    if (kChunk + 1 == Kind::kChunks) now.go_on();
   }
 
   // To the producers of both blocks of a pair: what it held of x came from both.
@@ -305,35 +289,43 @@ struct Consumer {
     if (lane < plan.pairs) arrive_at(ring.empty(slot), plan.pairs > 1 ? lane : share.rank);
   }
 
-  // Sums go through shared memory some rows of x at a time: there, blocks that share K see each
-  // other's, and rows of y are whole.
+  // Sums go through shared memory some rows of x at a time, so that rows of y are whole.
   __device__ void finish(const Epilogue& epilogue, const EpilogueArgs& args, int rows, int item) {
+    if constexpr (wgmma_shares_k(Kind::kXRows)) {
+      if (plan.splits > 1) return finish_together(epilogue, args, rows, item);
+    }
 #pragma unroll 1
     for (int round = 0; round < Kind::kRounds; ++round) {
 #pragma unroll
       for (int r = 0; r < Kind::kRounds; ++r) {
-        if (r == round) store_sums(r * Kind::kRoundRows);
+        if (r == round) store_sums<Kind::kRoundRows>(ring.sums(), r * Kind::kRoundRows);
       }
-      sync();
-      finish_rows(epilogue, args, rows, item, round * Kind::kRoundRows);
-      sync();
-    }
-  }
-
-  __device__ void sync() const {
-    if (plan.splits > 1) {
-      sync_cluster();
-    } else {
+      sync_some(1, kMultiplyingThreads);
+      finish_rows(ring.sums(), round * Kind::kRoundRows, Kind::kRoundRows, epilogue, args, rows,
+                  item);
       sync_some(1, kMultiplyingThreads);
     }
   }
 
+  // Of blocks that share K. One item is all that they take, so that the ring is free for sums; each
+  // finishes a part of them.
+  __device__ void finish_together(const Epilogue& epilogue, const EpilogueArgs& args, int rows,
+                                  int item) {
+    sync_some(1, kMultiplyingThreads);
+    store_sums<Kind::kXRows>(ring.base, 0);
+    sync_some(1, kMultiplyingThreads);  // Of no use but to racecheck, which knows no clusters.
+    sync_cluster();
+    finish_rows(ring.base, 0, Kind::kXRows, epilogue, args, rows, item);
+    leave_cluster();
+  }
+
   // As [row of x][row of the weight]. `first` is known when this is compiled.
-  __device__ __forceinline__ void store_sums(int first) const {
+  template <int kRows>
+  __device__ __forceinline__ void store_sums(unsigned at, int first) const {
     const int n = 16 * warp + lane / 4;
-    const unsigned to = ring.sums() + (lane % 4 * 2 * Kind::kRowFloats + n) * 4;
+    const unsigned to = at + (lane % 4 * 2 * Kind::kRowFloats + n) * 4;
 #pragma unroll
-    for (int m = 0; m < Kind::kRoundRows; m += 8) {
+    for (int m = 0; m < kRows; m += 8) {
       const float* own = c + (first + m) / 2;
 #pragma unroll
       for (int i = 0; i < 4; ++i)
@@ -341,32 +333,42 @@ struct Consumer {
     }
   }
 
-  __device__ void finish_rows(const Epilogue& epilogue, const EpilogueArgs& args, int rows,
-                              int item, int first) const {
-    constexpr int kUnits = kBlockRows / 8;  // Of a row of x.
+  // `count` rows of the item's x from `first` on, by eight outputs.
+  __device__ void finish_rows(unsigned at, int first, int count, const Epilogue& epilogue,
+                              const EpilogueArgs& args, int rows, int item) const {
+    constexpr int kUnits = kBlockRows / 8;  // Of a row.
     const std::int64_t m0 = std::int64_t{share.x_tile(plan, item)} * Kind::kXRows + first;
     const std::int64_t n0 = std::int64_t{share.block_of_n(plan, item)} * kBlockRows;
-    for (int unit = 32 * warp + lane; unit < Kind::kRoundRows / plan.splits * kUnits;
-         unit += kMultiplyingThreads) {
-      const int row = unit / kUnits * plan.splits + share.part;
+    for (int unit = kMultiplyingThreads * share.part + 32 * warp + lane; unit < count * kUnits;
+         unit += kMultiplyingThreads * plan.splits) {
+      const int row = unit / kUnits;
       const std::int64_t n = n0 + unit % kUnits * 8;
       if (m0 + row >= rows || n >= w.n) continue;
-      float sums[8];
-      read_sums(ring.sums() + (row * Kind::kRowFloats + unit % kUnits * 8) * 4, sums);
+      float sums[8] = {};
+      add_parts(at + (row * Kind::kRowFloats + unit % kUnits * 8) * 4, sums);
       finish_eight<T>(epilogue, args, sums, m0 + row, n, w.n);
     }
   }
 
-  // The parts of K in their order.
-  __device__ void read_sums(unsigned address, float (&sums)[8]) const {
+  // The parts of K in their order, of which four are on their way at a time.
+  __device__ void add_parts(unsigned address, float (&sums)[8]) const {
+    constexpr int kAtOnce = wgmma_shares_k(Kind::kXRows) ? 4 : 1;
+    for (int part = 0; part < plan.splits; part += kAtOnce) {
+      float4 low[kAtOnce];
+      float4 high[kAtOnce];
 #pragma unroll
-    for (float& sum : sums) sum = 0;
-    for (int part = 0; part < plan.splits; ++part) {
-      const int rank = plan.splits > 1 ? part : share.rank;
-      const float4 low = load_from(address, rank);
-      const float4 high = load_from(address + 16, rank);
-      sums[0] += low.x, sums[1] += low.y, sums[2] += low.z, sums[3] += low.w;
-      sums[4] += high.x, sums[5] += high.y, sums[6] += high.z, sums[7] += high.w;
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (part + i >= plan.splits) break;
+        const int rank = plan.splits > 1 ? part + i : share.rank;
+        low[i] = load_from(address, rank);
+        high[i] = load_from(address + 16, rank);
+      }
+#pragma unroll
+      for (int i = 0; i < kAtOnce; ++i) {
+        if (part + i >= plan.splits) break;
+        sums[0] += low[i].x, sums[1] += low[i].y, sums[2] += low[i].z, sums[3] += low[i].w;
+        sums[4] += high[i].x, sums[5] += high[i].y, sums[6] += high[i].z, sums[7] += high[i].w;
+      }
     }
   }
 };
@@ -380,7 +382,8 @@ __device__ void prepare_ring(const Ring<Kind>& ring, const WgmmaPlan& plan) {
     }
     fence_barriers();
   }
-  if (plan.splits * plan.pairs > 1) {
+  // Blocks of a pair arrive at each other's barriers.
+  if (plan.pairs > 1) {
     sync_cluster();
   } else {
     __syncthreads();
@@ -425,7 +428,7 @@ cudaLaunchConfig_t wgmma_config(const WgmmaPlan& plan, cudaLaunchAttribute (&att
   cudaLaunchConfig_t config{};
   config.gridDim = static_cast<unsigned>(plan.clusters * size);
   config.blockDim = kWgmmaThreads;
-  config.dynamicSmemBytes = Kind::kBytes;
+  config.dynamicSmemBytes = plan.is_alone ? max(Kind::kBytes, Kind::kBytesAlone) : Kind::kBytes;
   config.stream = on;
   attributes[0].id = cudaLaunchAttributeClusterDimension;
   attributes[0].val.clusterDim.x = static_cast<unsigned>(size);
@@ -442,9 +445,10 @@ template <typename Kind>
 void launch_wgmma_kind(const CodeTilesView& w, const WgmmaPlan& plan, const void* x, int rows,
                        const Epilogue& epilogue, const EpilogueArgs& args, cudaStream_t on) {
   const auto kernel = tile_wgmma<Kind>;
-  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Kind::kBytes);
   cudaLaunchAttribute attributes[2]{};
   const cudaLaunchConfig_t config = wgmma_config<Kind>(plan, attributes, on);
+  cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                       static_cast<int>(config.dynamicSmemBytes));
   cudaLaunchKernelEx(&config, kernel, w, plan, static_cast<const std::byte*>(x), rows, epilogue,
                      args);
 }

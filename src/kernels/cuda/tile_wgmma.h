@@ -13,8 +13,8 @@ namespace torchao_cpp::cuda {
 struct WgmmaDevice {
   bool has_wgmma = false;
   int processors = 0;
-  /// Clusters of 2^i blocks that run at once.
-  int clusters[4] = {};
+  /// Clusters of i blocks, each with a multiprocessor to itself, that run at once.
+  int clusters[9] = {};
 };
 
 /// All zero where the build or the GPU has no wgmma.
@@ -22,13 +22,14 @@ WgmmaDevice wgmma_device(int index) noexcept;
 
 /// How a product is shared out: 128 rows of the weight and `x_rows` of x a block.
 struct WgmmaPlan {
-  int x_rows = 0;    ///< 32, 64, 128 or 256
-  int x_tiles = 0;   ///< Of x_rows rows.
-  int stages = 0;    ///< Steps along K.
-  int splits = 1;    ///< Blocks of a cluster that share K.
-  int pairs = 1;     ///< Blocks of a cluster that share what is read of x.
-  int clusters = 0;  ///< In the grid; each takes one item after another.
-  int items = 0;     ///< Of 128 rows of the weight (times `pairs`) and x_rows rows of x.
+  int x_rows = 0;         ///< 32, 64, 128 or 256
+  int x_tiles = 0;        ///< Of x_rows rows.
+  int stages = 0;         ///< Steps along K.
+  int splits = 1;         ///< Blocks of a cluster that share K.
+  int pairs = 1;          ///< Blocks of a cluster that share what is read of x.
+  int clusters = 0;       ///< In the grid; each takes one item after another.
+  int items = 0;          ///< Of 128 rows of the weight (times `pairs`) and x_rows rows of x.
+  bool is_alone = false;  ///< A block has a multiprocessor to itself.
 };
 
 /// Chunks of the weight in a stage: few rows of x leave room for longer ones.
@@ -36,6 +37,10 @@ constexpr int wgmma_chunks(int x_rows) { return x_rows <= 64 ? 2 : 1; }
 
 /// Blocks that a multiprocessor holds.
 constexpr int wgmma_blocks(int x_rows) { return x_rows <= 64 ? 2 : 1; }
+
+/// Whether blocks of so many rows of x can share K: two on a multiprocessor that have 64 rows each
+/// have no registers left to add up what others multiplied.
+constexpr bool wgmma_shares_k(int x_rows) { return x_rows != 64; }
 
 WgmmaPlan plan_wgmma(const CodeTilesView& weight, std::int64_t rows,
                      const WgmmaDevice& device) noexcept;

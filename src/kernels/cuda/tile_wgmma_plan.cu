@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
+#include <iterator>
+
 #include "kernels/cuda/cuda_check.h"
 #include "kernels/cuda/tile_wgmma.cuh"
 
@@ -6,6 +9,8 @@ namespace torchao_cpp::cuda {
 namespace {
 
 constexpr int kThreads = 256;
+/// Blocks of a cluster, everywhere.
+constexpr int kMostSplits = 8;
 
 #ifdef TORCHAO_CPP_HAS_SM90A
 
@@ -33,23 +38,37 @@ int clusters_at_once(int size) {
 
 #endif
 
-// Clock cycles that a plan takes, roughly. On an H100 a multiprocessor's share of what all read at
-// once is 13 bytes a cycle of memory and 24 of the second-level cache; it multiplies 64 columns of
-// 128 rows with a row of x in 4 cycles; and a block alone has its ways to go.
-double cycles_of(const CodeTilesView& w, const WgmmaPlan& plan, int processors, int at_once) {
-  constexpr double kChunkCycles = 350;
-  constexpr double kItemCycles = 3000;   // Until the first codes are there, and from sums to y.
-  constexpr double kSplitCycles = 1500;  // What others have of a sum.
-  const int blocks = min(plan.items, at_once) * plan.splits * plan.pairs;
-  const double busy = static_cast<double>(blocks) / processors;
-  const double codes = 8.0 * static_cast<double>(w.chunk_bytes());
-  const double x = 128.0 * plan.x_rows / plan.pairs;
-  const double reading = busy * std::max(codes / 13, (codes + x) / 24);
-  const double multiplying = 4.0 * plan.x_rows * std::max(1.0, busy);
-  const double chunk = std::max({multiplying, reading, kChunkCycles});
+/// What one block takes for a chunk, in microseconds, on an otherwise idle H100 and more on a busy
+/// one.
+struct ChunkTime {
+  int x_rows;
+  double alone;
+  double busy;
+};
+constexpr ChunkTime kChunkTimes[] = {
+    {32, 0.233, 0.0}, {64, 0.265, 0.035}, {128, 0.41, 0.11}, {256, 0.58, 0.21}};
+
+// What a plan takes on an H100, in microseconds, from a sweep over plans: until the first codes are
+// there and from sums to y, what blocks that share K have of each other's sums, and the chunks, for
+// which two blocks of a multiprocessor take nearly twice as long.
+double time_of(const CodeTilesView& w, const WgmmaPlan& plan, int processors, int at_once) {
+  constexpr double kBytesOfMicrosecond = 2.6e6;
+  constexpr double kSharedRow = 0.003;
+  constexpr double kBesideAnother = 1.8;
+  const ChunkTime& time =
+      *std::find_if(std::begin(kChunkTimes), std::end(kChunkTimes),
+                    [&](const ChunkTime& t) { return t.x_rows == plan.x_rows; });
+  const int waves = (plan.items + at_once - 1) / at_once;
+  const double load = std::min(
+      1.0, static_cast<double>(plan.items) * plan.splits * plan.pairs / (waves * processors));
+  const double chunk = (time.alone + load * time.busy) *
+                       (plan.is_alone || wgmma_blocks(plan.x_rows) == 1 ? 1 : kBesideAnother);
   const auto chunks = static_cast<double>((w.chunks + plan.splits - 1) / plan.splits);
-  const double waves = (plan.items + at_once - 1) / at_once;
-  return waves * (chunks * chunk + kItemCycles) + (plan.splits > 1 ? kSplitCycles : 0);
+  const double reading =
+      static_cast<double>(w.tiles * w.chunks * w.chunk_bytes()) / kBytesOfMicrosecond;
+  const double own = plan.x_rows == 256 ? 9.4 : 7.4;
+  const double shared = plan.splits > 1 ? kSharedRow * plan.x_rows * plan.splits : 0;
+  return own + shared + std::max(waves * chunks * chunk, reading);
 }
 
 // A thread takes 32 columns of a row.
@@ -79,14 +98,14 @@ __global__ void __launch_bounds__(kThreads)
 
 }  // namespace
 
-WgmmaDevice wgmma_device(int index) noexcept {
+WgmmaDevice wgmma_device([[maybe_unused]] int index) noexcept {
   WgmmaDevice device;
 #ifdef TORCHAO_CPP_HAS_SM90A
   if (cuda_capability(index) != 90) return device;
   const CudaDeviceGuard guard(index);
   device.processors = cuda_processor_count(index);
-  for (int i = 0; i < 4; ++i) device.clusters[i] = clusters_at_once(1 << i);
-  device.has_wgmma = device.clusters[1] > 0;
+  for (int size = 1; size <= kMostSplits; ++size) device.clusters[size] = clusters_at_once(size);
+  device.has_wgmma = device.clusters[2] > 0;
 #endif
   return device;
 }
@@ -95,26 +114,28 @@ WgmmaPlan plan_wgmma(const CodeTilesView& w, std::int64_t rows,
                      const WgmmaDevice& device) noexcept {
   const auto n_blocks = static_cast<int>((w.n + kBlockRows - 1) / kBlockRows);
   WgmmaPlan best;
-  double best_cycles = 0;
+  double best_time = 0;
   for (int x_rows = 32; x_rows <= 256; x_rows *= 2) {
-    for (int i = 0; i < 4; ++i) {
+    for (int splits = 1; splits <= (wgmma_shares_k(x_rows) ? kMostSplits : 1); ++splits) {
       WgmmaPlan plan;
       plan.x_rows = x_rows;
       plan.x_tiles = static_cast<int>((rows + x_rows - 1) / x_rows);
       plan.stages = static_cast<int>((w.chunks + wgmma_chunks(x_rows) - 1) / wgmma_chunks(x_rows));
-      plan.splits = 1 << i;
-      plan.pairs = plan.splits == 1 && n_blocks > 1 ? 2 : 1;
+      plan.splits = splits;
+      plan.pairs = splits == 1 && n_blocks > 1 ? 2 : 1;
       plan.items = (n_blocks + plan.pairs - 1) / plan.pairs * plan.x_tiles;
-      const int at_once = device.clusters[plan.pairs == 2 ? 1 : i] * wgmma_blocks(x_rows);
+      const int alone = device.clusters[splits * plan.pairs];
+      plan.is_alone = plan.items <= alone;
+      const int at_once = plan.is_alone ? alone : alone * wgmma_blocks(x_rows);
       // Blocks that share K wait for each other, those that start copies too: one item is all they
       // take.
-      const bool may_split = plan.items <= at_once && plan.stages >= 2 * plan.splits;
-      if (at_once == 0 || (plan.splits > 1 && !may_split)) continue;
+      const bool may_split = plan.items <= at_once && plan.stages >= 2 * splits;
+      if (at_once == 0 || (splits > 1 && !may_split)) continue;
       plan.clusters = min(plan.items, at_once);
-      const double cycles = cycles_of(w, plan, device.processors, at_once);
-      if (best.x_rows != 0 && cycles >= best_cycles) continue;
+      const double time = time_of(w, plan, device.processors, at_once);
+      if (best.x_rows != 0 && time >= best_time) continue;
       best = plan;
-      best_cycles = cycles;
+      best_time = time;
     }
   }
   return best;
@@ -124,8 +145,8 @@ void launch_x_tiles(const OperandView& x, std::int64_t k, const WgmmaPlan& plan,
                     void* stream) noexcept {
   const std::int64_t chunks = std::int64_t{plan.stages} * wgmma_chunks(plan.x_rows);
   const std::int64_t units = std::int64_t{plan.x_tiles} * plan.x_rows * 2 * chunks;
-  launch_early(x_tiles, static_cast<unsigned>((units + kThreads - 1) / kThreads), kThreads, 0,
-               static_cast<cudaStream_t>(stream), x, k, plan, chunks, static_cast<uint4*>(out));
+  launch_beside(x_tiles, static_cast<unsigned>((units + kThreads - 1) / kThreads), kThreads, 0,
+                static_cast<cudaStream_t>(stream), x, k, plan, chunks, static_cast<uint4*>(out));
 }
 
 }  // namespace torchao_cpp::cuda

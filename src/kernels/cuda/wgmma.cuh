@@ -91,6 +91,12 @@ __device__ void sync_cluster() {
                    : "memory");
 }
 
+/// No block of the cluster goes on before what the others read of its memory is read.
+__device__ void leave_cluster() {
+  asm volatile("barrier.cluster.arrive.relaxed.aligned;\nbarrier.cluster.wait.aligned;" ::
+                   : "memory");
+}
+
 /// `threads` of the block, which alone use barrier `id`.
 __device__ void sync_some(int id, int threads) {
   asm volatile("bar.sync %0, %1;" ::"r"(id), "r"(threads) : "memory");
