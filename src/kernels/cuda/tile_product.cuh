@@ -9,15 +9,6 @@
 namespace torchao_cpp::cuda {
 namespace {
 
-// Once and from end to end: past the first-level cache, which holds x.
-__device__ uint4 read_once(const uint4* from) {
-  uint4 v;
-  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
-               : "l"(from));
-  return v;
-}
-
 // c += a * b
 template <typename T>
 __device__ void multiply(float (&c)[4], const unsigned (&a)[4], unsigned b0, unsigned b1) {
@@ -56,25 +47,60 @@ struct RowFactors {
   }
 };
 
-/// What the instances of tile_product differ in. kBlocks: of 8 rows of x. kColumns: of a group, or
-/// 128 where it has more. kStep: chunks that a warp reads at a time, twice of which are on their
-/// way.
-template <typename TileFormat, int kRowBlocks, int kGroupColumns>
+/// What the instances of tile_product differ in. kBlocks: of 8 rows of x. kTiles: that a warp
+/// multiplies with what it reads of x. kColumns: of a group, or 128 where it has more. kStep:
+/// chunks that a warp multiplies at a time, no less than a group has. kSteps: that it has registers
+/// for; with one, what follows comes as soon as they are free.
+template <typename TileFormat, int kRowBlocks, int kTilesOfWarp, int kGroupColumns>
 struct ProductKind {
   using Format = TileFormat;
   using T = typename Format::T;
   static constexpr int kBlocks = kRowBlocks;
+  static constexpr int kTiles = kTilesOfWarp;
   static constexpr int kColumns = kGroupColumns;
-  static constexpr int kStep = kBlocks == 4                                           ? 1
-                               : kBlocks == 1 && Format::kWords == 1 && kColumns > 32 ? 4
-                                                                                      : 2;
+  static constexpr int kStep =
+      kBlocks * kTiles == 1 && Format::kWords == 1 && kColumns > 32 ? 4 : 2;
+  static constexpr int kSteps = kBlocks * kTiles < 4 ? 2 : 1;
   static constexpr int kGroups = (64 * kStep + kColumns - 1) / kColumns;  ///< Of a step.
   static constexpr int kWarps = 16;
-  static constexpr int kSums = kBlocks * 128;  ///< Of a tile.
-  /// Warps that finish a tile; all take turns, so that none gets further ahead than the others'
-  /// next turn: buffers for sums of more tiles than that need no other barrier.
-  static constexpr int kFinishers = kSums / 32;
-  static constexpr int kBuffers = kWarps / kFinishers + 2;
+  static constexpr int kSums = kTiles * kBlocks * 128;  ///< Of a warp.
+  /// Turns whose sums are kept, and how many turns later they are finished: by then, all warps
+  /// have come to their end, and none has to wait.
+  static constexpr int kBuffers = kBlocks * kTiles == 1 ? 4 : 3;
+  static constexpr int kDelay = kBuffers - 2;
+  static constexpr int kSumBytes = kBuffers * kWarps * kSums * 4;
+  static constexpr int kBytes = kSumBytes + kBuffers * 16;
+};
+
+/// A barrier of the block's shared memory on which nobody waits but who needs what others wrote.
+struct Arrivals {
+  unsigned address;
+
+  __device__ void expect(unsigned count) const {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("mbarrier.init.shared.b64 [%0], %1;" ::"r"(address), "r"(count) : "memory");
+#endif
+  }
+  __device__ void arrive() const {
+#if __CUDA_ARCH__ >= 800
+    asm volatile("{\n.reg .b64 state;\nmbarrier.arrive.shared.b64 state, [%0];\n}" ::"r"(address)
+                 : "memory");
+#endif
+  }
+  // Until all have arrived `times` times.
+  __device__ void wait(int times) const {
+#if __CUDA_ARCH__ >= 800
+    asm volatile(
+        "{\n"
+        ".reg .pred done;\n"
+        "again:\n"
+        "mbarrier.test_wait.parity.shared.b64 done, [%0], %1;\n"
+        "@!done bra again;\n"
+        "}" ::"r"(address),
+        "r"((times - 1) & 1)
+        : "memory");
+#endif
+  }
 };
 
 /// Sums of one group's products: scales belong to a row, so that they need not multiply every code.
@@ -84,7 +110,7 @@ struct GroupSums {
   using Format = typename Kind::Format;
   using T = typename Kind::T;
   static constexpr int kBlocks = Kind::kBlocks;
-  float products[kBlocks][4] = {};
+  float products[Kind::kTiles][kBlocks][4] = {};
   float ones[kBlocks][4] = {};
 
   __device__ void add_ones(int b, const uint4& right) {
@@ -96,13 +122,13 @@ struct GroupSums {
     }
   }
 
-  __device__ void add_to(float (&c)[kBlocks][4], const Scales& s) const {
+  __device__ void add_to(float (&c)[kBlocks][4], int tile, const Scales& s) const {
     const RowFactors<Format> factors(s);
 #pragma unroll
     for (int b = 0; b < kBlocks; ++b) {
 #pragma unroll
       for (int i = 0; i < 4; ++i) {
-        c[b][i] = fmaf(factors.scale[i / 2], products[b][i], c[b][i]);
+        c[b][i] = fmaf(factors.scale[i / 2], products[tile][b][i], c[b][i]);
         if constexpr (Format::kZero == ZeroPointDomain::kFloat)
           c[b][i] = fmaf(factors.of_sum[i / 2], ones[b][i], c[b][i]);
       }
@@ -110,11 +136,11 @@ struct GroupSums {
   }
 };
 
-/// Where a warp is: chunks `chunk` .. `end` of a tile are left. A block has `units` tiles at a
-/// time, of which `tile` is the first; its tiles lie `stride` apart.
+/// Where a warp is: chunks `chunk` .. `end` of its tiles are left. `tile` is the first of those
+/// that the block has at a time; the next ones lie `stride` further.
 struct TilePlace {
-  std::int64_t tile;
-  int unit;  ///< Of the warp.
+  int tile;
+  int own;  ///< Tiles of the block before the warp's.
   int chunk;
   int begin;
   int end;
@@ -132,45 +158,76 @@ struct TilePlace {
   __device__ bool is_last_of_tile(int step) const { return chunk + step >= end; }
 };
 
-/// Codes, scales and zero points of a step.
+/// Codes, scales and zero points of a step. A tile or chunks too many are the last one again.
 template <typename Kind>
 struct StepWords {
   using Format = typename Kind::Format;
   static constexpr int kVectors = Format::kWords;  ///< Of a lane in a chunk.
-  uint4 words[Kind::kStep][kVectors];
-  Scales scales[Kind::kGroups];
+  uint4 words[Kind::kTiles][Kind::kStep][kVectors];
+  Scales scales[Kind::kTiles][Kind::kGroups];
 
-  // A tile or chunks too many are the last one again.
-  __device__ void read(const CodeTilesView& w, const TilePlace& at, int lane) {
-    const std::int64_t own = min(at.tile + at.unit, w.tiles - 1);
-    const auto* tile =
-        reinterpret_cast<const uint4*>(w.codes) + own * w.chunks * (32 * kVectors) + lane;
+  __device__ void read(const CodeTilesView& w, const TilePlace& at) {
 #pragma unroll
-    for (int c = 0; c < Kind::kStep; ++c) {
-      const int chunk = min(at.chunk + c, static_cast<int>(w.chunks) - 1);
+    for (int c = 0; c < Kind::kStep; ++c) read_chunk(w, at, c);
 #pragma unroll
-      for (int v = 0; v < kVectors; ++v)
-        words[c][v] = read_once(tile + (chunk * kVectors + v) * 32);
+    for (int g = 0; g < Kind::kGroups; ++g) read_group(w, at, g);
+  }
+
+  __device__ void read_chunk(const CodeTilesView& w, const TilePlace& at, int c) {
+    const int chunk = max(min(at.chunk + c, at.end - 1), 0);
+#pragma unroll
+    for (int t = 0; t < Kind::kTiles; ++t) {
+      const auto* from = reinterpret_cast<const uint4*>(w.codes) +
+                         (tile(w, at, t) * w.chunks + chunk) * (32 * kVectors) + threadIdx.x % 32;
+#pragma unroll
+      for (int v = 0; v < kVectors; ++v) words[t][c][v] = read_once(from + v * 32);
     }
+  }
+
+  __device__ void read_group(const CodeTilesView& w, const TilePlace& at, int g) {
     if constexpr (Format::kGroups) {
+      const std::int64_t column =
+          min(std::int64_t{64} * at.chunk + Kind::kColumns * g, w.chunks * 64 - 1);
 #pragma unroll
-      for (int g = 0; g < Kind::kGroups; ++g) {
-        const std::int64_t column =
-            min(std::int64_t{64} * at.chunk + Kind::kColumns * g, w.chunks * 64 - 1);
-        scales[g] = read_scales<Format>(w, own, column, lane / 4);
-      }
+      for (int t = 0; t < Kind::kTiles; ++t)
+        scales[t][g] = read_scales<Format>(w, tile(w, at, t), column, threadIdx.x % 32 / 4);
     }
+  }
+
+ private:
+  static __device__ std::int64_t tile(const CodeTilesView& w, const TilePlace& at, int t) {
+    return min(std::int64_t{at.tile} + at.own + t, w.tiles - 1);
   }
 };
 
-/// A warp's sums: 16 rows of a tile with all rows of x.
+/// What follows a step.
+template <typename Kind>
+struct Refill {
+  const CodeTilesView& w;
+  const TilePlace& place;
+  bool is_needed;
+
+  __device__ void chunk(StepWords<Kind>& step, int c) const {
+    if (is_needed) step.read_chunk(w, place, c);
+  }
+  __device__ void group(StepWords<Kind>& step, int g) const {
+    if (is_needed) step.read_group(w, place, g);
+  }
+  __device__ void all(StepWords<Kind>& step) const {
+    if (is_needed) step.read(w, place);
+  }
+};
+
+/// A warp's sums: 16 rows of each of its tiles with all rows of x.
 template <typename Kind>
 struct WarpProduct {
   using Format = typename Kind::Format;
   using T = typename Kind::T;
   static constexpr int kBlocks = Kind::kBlocks;
 
-  float c[kBlocks][4] = {};
+  static constexpr bool kRefills = Kind::kSteps == 1;
+
+  float c[Kind::kTiles][kBlocks][4] = {};
   const T* x[kBlocks];  ///< The lane's columns of the first chunk; a row too many is the last one.
 
   __device__ WarpProduct(const OperandView& operand, int lane) {
@@ -197,40 +254,51 @@ struct WarpProduct {
   }
 
   // Chunks first .. end, kStep at most. Groups end with the chunks of a warp.
-  __device__ void add(const StepWords<Kind>& step, int first, int end, std::int64_t k) {
+  __device__ void add(StepWords<Kind>& step, int first, int end, std::int64_t k,
+                      const Refill<Kind>& refill) {
     if (first + Kind::kStep <= end && 64 * (first + Kind::kStep) <= k) {
-      add_halves<true>(step, first, 2 * Kind::kStep);
+      add_halves<true>(step, first, 2 * Kind::kStep, refill);
     } else {
       add_halves<false>(step, first,
-                        min(2 * (end - first), (static_cast<int>(k) - 64 * first) / 32));
+                        min(2 * (end - first), (static_cast<int>(k) - 64 * first) / 32), refill);
+      if constexpr (kRefills) refill.all(step);
     }
   }
 
   // Without a check between them, reads of x go ahead of the products.
   template <bool kIsWhole>
-  __device__ void add_halves(const StepWords<Kind>& step, int first, int count) {
+  __device__ void add_halves(StepWords<Kind>& step, int first, int count,
+                             const Refill<Kind>& refill) {
     GroupSums<Kind> group;
 #pragma unroll
     for (int half = 0; half < 2 * Kind::kStep; ++half) {
       if (!kIsWhole && half >= count) break;
       const int column = 32 * half;  // Of those at hand.
+      const bool ends_group = (column + 32) % Kind::kColumns == 0;
       uint4 right[kBlocks];
 #pragma unroll
       for (int b = 0; b < kBlocks; ++b)
         right[b] = *reinterpret_cast<const uint4*>(x[b] + 64 * first + column);
-      const auto* words =
-          reinterpret_cast<const unsigned*>(step.words[half / 2]) + half % 2 * 2 * Format::kWords;
       if constexpr (Format::kGroups) {
-        const Scales& own = step.scales[column / Kind::kColumns];
-        add_half(words, right, own.zero, group.products);
 #pragma unroll
         for (int b = 0; b < kBlocks; ++b) group.add_ones(b, right[b]);
-        if ((column + 32) % Kind::kColumns == 0) {
-          group.add_to(c, own);
-          group = {};
+      }
+#pragma unroll
+      for (int t = 0; t < Kind::kTiles; ++t) {
+        const auto* words = reinterpret_cast<const unsigned*>(step.words[t][half / 2]) +
+                            half % 2 * 2 * Format::kWords;
+        if constexpr (Format::kGroups) {
+          const Scales& own = step.scales[t][column / Kind::kColumns];
+          add_half(words, right, own.zero, group.products[t]);
+          if (ends_group) group.add_to(c[t], t, own);
+        } else {
+          add_half(words, right, 0, c[t]);
         }
-      } else {
-        add_half(words, right, 0, c);
+      }
+      if (Format::kGroups && ends_group) group = {};
+      if constexpr (kIsWhole && kRefills) {
+        if (half % 2 == 1) refill.chunk(step, half / 2);
+        if (ends_group) refill.group(step, column / Kind::kColumns);
       }
     }
   }
@@ -245,58 +313,96 @@ struct BlockProduct {
   const OperandView& x;
   const Epilogue& epilogue;
   const EpilogueArgs& args;
-  float* sums;  ///< [kBuffers][kWarps][kBlocks * 4][lane]
+  float* sums;  ///< [kBuffers][kWarps][kTiles][kBlocks][4][lane]
   int parts;
   WarpProduct<Kind> product;
   TilePlace place;
+  int outputs = 0;    ///< Of a turn.
+  int finishers = 0;  ///< Warps that finish a turn's sums, others each time.
   int turn = 0;
 
-  // Multiplies what is at hand while what follows comes; false after the last.
-  __device__ bool advance(const StepWords<Kind>& now, StepWords<Kind>& ahead) {
+  __device__ void prepare() {
+    outputs = Kind::kWarps / parts * Kind::kTiles * 16 * static_cast<int>(x.rows);
+    finishers = min((outputs + 31) / 32, Kind::kWarps);
+    if (threadIdx.x == 0) {
+      for (int buffer = 0; buffer < Kind::kBuffers; ++buffer) {
+        written(buffer).expect(32 * Kind::kWarps);
+        finished(buffer).expect(32 * finishers);
+      }
+    }
+    __syncthreads();
+  }
+
+  __device__ Arrivals written(int buffer) const {
+    const auto barriers = static_cast<unsigned>(__cvta_generic_to_shared(sums)) + Kind::kSumBytes;
+    return {barriers + buffer * 16};
+  }
+  __device__ Arrivals finished(int buffer) const { return {written(buffer).address + 8}; }
+
+  // Multiplies what is at hand while what follows comes, to `ahead` (the same with one step); false
+  // after the last.
+  __device__ bool advance(StepWords<Kind>& now, StepWords<Kind>& ahead) {
     const TilePlace next = place.after(Kind::kStep);
-    if (next.tile < w.tiles) ahead.read(w, next, threadIdx.x % 32);
-    product.add(now, place.chunk, place.end, w.k);
-    if (place.is_last_of_tile(Kind::kStep)) finish_tile();
+    const Refill<Kind> refill{w, next, next.tile < w.tiles};
+    if constexpr (Kind::kSteps == 2) refill.all(ahead);
+    product.add(now, place.chunk, place.end, w.k, refill);
+    if (place.is_last_of_tile(Kind::kStep)) end_turn();
     place = next;
     return place.tile < w.tiles;
   }
 
-  // Only the warps whose turn it is wait for the others' sums.
-  __device__ void finish_tile() {
-    constexpr int kTurns = Kind::kWarps / Kind::kFinishers;
-    const int warp = threadIdx.x / 32;
+  __device__ void end_turn() {
     const int buffer = turn % Kind::kBuffers;
-    float* of_tile = sums + buffer * Kind::kWarps * Kind::kSums;
-    float* own = of_tile + warp * Kind::kSums + threadIdx.x % 32;
+    if (turn >= Kind::kBuffers) finished(buffer).wait(turn / Kind::kBuffers);
+    float* own = sums_of(turn) + threadIdx.x / 32 * Kind::kSums + threadIdx.x % 32;
 #pragma unroll
-    for (int i = 0; i < Kind::kBlocks * 4; ++i) {
-      own[i * 32] = product.c[i / 4][i % 4];
-      product.c[i / 4][i % 4] = 0;
+    for (int i = 0; i < Kind::kTiles * Kind::kBlocks * 4; ++i) {
+      float& sum = product.c[i / (4 * Kind::kBlocks)][i / 4 % Kind::kBlocks][i % 4];
+      own[i * 32] = sum;
+      sum = 0;
     }
-    if (warp / Kind::kFinishers == turn % kTurns) {
-      sync_at(1 + buffer);
-      const int first = threadIdx.x % (32 * Kind::kFinishers);
-      for (int unit = 0; unit < Kind::kWarps / parts; ++unit)
-        finish_output(of_tile, unit, first / 16, first % 16);
-    } else {
-      arrive_at(1 + buffer);
-    }
+    written(buffer).arrive();
+    if (turn >= Kind::kDelay) finish_turn(turn - Kind::kDelay);
     ++turn;
   }
 
-  static __device__ void sync_at(int barrier) {
-    asm volatile("bar.sync %0, %1;" ::"r"(barrier), "n"(32 * Kind::kWarps) : "memory");
-  }
-  static __device__ void arrive_at(int barrier) {
-    asm volatile("bar.arrive %0, %1;" ::"r"(barrier), "n"(32 * Kind::kWarps) : "memory");
+  // After the last turn.
+  __device__ void end() {
+    for (int last = max(turn - Kind::kDelay, 0); last < turn; ++last) finish_turn(last);
   }
 
-  // The parts of a sum in their order, whatever the order in which warps came to an end.
-  __device__ void finish_output(const float* of_tile, int unit, int m, int row) const {
-    const std::int64_t n = (place.tile + unit) * 16 + row;
-    if (m >= x.rows || n >= w.n) return;
-    const int at = (m / 8 * 4 + row / 8 * 2 + m % 2) * 32 + row % 8 * 4 + m % 8 / 2;
-    const float* own = of_tile + unit * parts * Kind::kSums + at;
+  __device__ float* sums_of(int of_turn) const {
+    return sums + of_turn % Kind::kBuffers * (Kind::kWarps * Kind::kSums);
+  }
+
+  // The warp's part of it, if any.
+  __device__ void finish_turn(int of_turn) const {
+    const int rank =
+        (static_cast<int>(threadIdx.x) / 32 + of_turn * (Kind::kWarps - finishers)) % Kind::kWarps;
+    if (rank >= finishers) return;
+    const int buffer = of_turn % Kind::kBuffers;
+    written(buffer).wait(of_turn / Kind::kBuffers + 1);
+    const std::int64_t tile = std::int64_t{blockIdx.x} * (place.stride / gridDim.x) +
+                              std::int64_t{of_turn} * place.stride;
+    for (int i = rank * 32 + threadIdx.x % 32; i < outputs; i += 32 * finishers)
+      finish_output(sums_of(of_turn), tile, i);
+    finished(buffer).arrive();
+  }
+
+  // Output i of a turn whose first tile is `first`. The parts of a sum in their order, whatever the
+  // order in which warps came to an end.
+  __device__ void finish_output(const float* of_turn, std::int64_t first, int i) const {
+    constexpr int kOfTile = 128 * Kind::kBlocks;
+    const int row = i % 16;
+    const int m = i / 16 % static_cast<int>(x.rows);
+    const int own_tile = i / 16 / static_cast<int>(x.rows);
+    const int unit = own_tile / Kind::kTiles;
+    const int tile = own_tile % Kind::kTiles;
+    const std::int64_t n = (first + own_tile) * 16 + row;
+    if (n >= w.n) return;
+    const int at =
+        tile * kOfTile + (m / 8 * 4 + row / 8 * 2 + m % 2) * 32 + row % 8 * 4 + m % 8 / 2;
+    const float* own = of_turn + unit * parts * Kind::kSums + at;
     float sum = 0;
 #pragma unroll 8
     for (int part = 0; part < parts; ++part) sum += own[part * Kind::kSums];
@@ -311,58 +417,63 @@ __global__ void __launch_bounds__(32 * Kind::kWarps, 1)
   const int lane = threadIdx.x % 32;
   const int part = threadIdx.x / 32 % parts;
   const int unit = threadIdx.x / 32 / parts;
-  const int units = Kind::kWarps / parts;
+  const int tiles = Kind::kTiles * (Kind::kWarps / parts);
   // Whole pairs of chunks, which groups of 128 columns are; one at least, of which none may be the
   // warp's.
   const int pairs = static_cast<int>(w.chunks + 1) / 2;
   const int begin = pairs * part / parts * 2;
   const int end = min(pairs * (part + 1) / parts * 2, static_cast<int>(w.chunks));
-  const TilePlace first{std::int64_t{units} * blockIdx.x,   unit, begin, begin, end,
-                        units * static_cast<int>(gridDim.x)};
+  const TilePlace first{
+      tiles * static_cast<int>(blockIdx.x), unit * Kind::kTiles, begin, begin, end,
+      tiles * static_cast<int>(gridDim.x)};
   BlockProduct<Kind> block{w, x, epilogue, args, sums, parts, WarpProduct<Kind>(x, lane), first};
-  StepWords<Kind> even;
-  StepWords<Kind> odd;
+  StepWords<Kind> steps[Kind::kSteps];
   // The first codes are on their way while the kernel before still runs.
-  even.read(w, first, lane);
+  steps[0].read(w, first);
+  block.prepare();
   wait_for_previous();
-  while (block.advance(even, odd) && block.advance(odd, even)) {
+  constexpr int kOther = Kind::kSteps - 1;
+  while (block.advance(steps[0], steps[kOther]) && block.advance(steps[kOther], steps[0])) {
   }
+  block.end();
 }
 
-// Tiles that a block takes at a time: two share what is read of x where the first-level cache does
-// not hold it, unless that leaves multiprocessors idle.
-inline int units_of(const CodeTilesView& w, const OperandView& x, int processors) {
-  constexpr std::int64_t kCachedBytes = 128 << 10;
-  const auto turns = [&](std::int64_t units) {
-    const std::int64_t blocks = (w.tiles + units - 1) / units;
-    return units * ((blocks + processors - 1) / processors);
+// Whether blocks can take two tiles at a time without leaving more multiprocessors idle at the end.
+inline bool goes_by_two(const CodeTilesView& w, int processors) {
+  const auto turns = [&](std::int64_t tiles) {
+    const std::int64_t blocks = (w.tiles + tiles - 1) / tiles;
+    return tiles * ((blocks + processors - 1) / processors);
   };
-  return x.rows * w.k * 2 > kCachedBytes && turns(2) <= turns(1) ? 2 : 1;
+  return 16 * turns(2) <= 17 * turns(1);
 }
 
 template <typename Kind>
 void launch_product_kind(const CodeTilesView& w, const OperandView& x, const Epilogue& epilogue,
-                         const EpilogueArgs& args, int processors, cudaStream_t on) {
-  constexpr int kBytes = Kind::kBuffers * Kind::kWarps * Kind::kSums * 4;
+                         const EpilogueArgs& args, int processors, int units, cudaStream_t on) {
   const auto kernel = tile_product<Kind>;
-  if (kBytes > 48 << 10)
-    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes);
-  const int units = units_of(w, x, processors);
-  const std::int64_t blocks = min((w.tiles + units - 1) / units, std::int64_t{processors});
-  launch_early(kernel, static_cast<unsigned>(blocks), 32 * Kind::kWarps, kBytes, on, w, x, epilogue,
-               args, Kind::kWarps / units);
+  if (Kind::kBytes > 48 << 10)
+    cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, Kind::kBytes);
+  const int tiles = units * Kind::kTiles;
+  const std::int64_t blocks = min((w.tiles + tiles - 1) / tiles, std::int64_t{processors});
+  launch_early(kernel, static_cast<unsigned>(blocks), 32 * Kind::kWarps, Kind::kBytes, on, w, x,
+               epilogue, args, Kind::kWarps / units);
 }
 
 template <typename Format, int kColumns>
 void launch_product(const CodeTilesView& w, const OperandView& x, const Epilogue& epilogue,
                     const EpilogueArgs& args, int processors, cudaStream_t on) {
-  if (x.rows <= 8) {
-    launch_product_kind<ProductKind<Format, 1, kColumns>>(w, x, epilogue, args, processors, on);
-  } else if (x.rows <= 16) {
-    launch_product_kind<ProductKind<Format, 2, kColumns>>(w, x, epilogue, args, processors, on);
-  } else {
-    launch_product_kind<ProductKind<Format, 4, kColumns>>(w, x, epilogue, args, processors, on);
+  const auto with_kind = [&]<int kBlocks, int kTiles>(int units) {
+    launch_product_kind<ProductKind<Format, kBlocks, kTiles, kColumns>>(w, x, epilogue, args,
+                                                                        processors, units, on);
+  };
+  // By two, the block finishes half as often, and what is read of x serves twice.
+  const int tiles = goes_by_two(w, processors) ? 2 : 1;
+  if (x.rows <= 8) return with_kind.template operator()<1, 1>(tiles);
+  if (x.rows > 16) return with_kind.template operator()<4, 1>(tiles);
+  if constexpr (Format::kWords == 1) {
+    if (tiles == 2) return with_kind.template operator()<2, 2>(1);
   }
+  with_kind.template operator()<2, 1>(tiles);
 }
 
 }  // namespace

@@ -67,6 +67,20 @@ struct Scales {
   unsigned zero;
 };
 
+/// Past the first-level cache, which holds x: of what is read once, from end to end.
+__device__ inline unsigned read_once(const unsigned* from) {
+  unsigned v;
+  asm volatile("ld.global.nc.L1::no_allocate.u32 %0, [%1];" : "=r"(v) : "l"(from));
+  return v;
+}
+__device__ inline uint4 read_once(const uint4* from) {
+  uint4 v;
+  asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
+               : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w)
+               : "l"(from));
+  return v;
+}
+
 template <typename Format>
 __device__ Scales read_scales(const CodeTilesView& w, std::int64_t tile, std::int64_t column,
                               int g) {
@@ -74,8 +88,8 @@ __device__ Scales read_scales(const CodeTilesView& w, std::int64_t tile, std::in
   if constexpr (Format::kGroups) {
     const std::int64_t group = tile * w.groups + (column >> w.group_shift);
     const auto* at = static_cast<const unsigned*>(w.scales) + group * 8 * Format::kScaleWords + g;
-    out.scale = __ldg(at);
-    if constexpr (Format::kScaleWords == 2) out.zero = __ldg(at + 8);
+    out.scale = read_once(at);
+    if constexpr (Format::kScaleWords == 2) out.zero = read_once(at + 8);
   }
   return out;
 }
