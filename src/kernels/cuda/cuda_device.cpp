@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/parallel.h"
+#include "kernels/cuda/code_capability.h"
 #include "kernels/cuda/cuda_check.h"
 #include "torchao_cpp/error.h"
 
@@ -87,6 +88,11 @@ class Staging {
   std::array<void*, 2> halves_{};
 };
 
+int device_capability(int index) noexcept {
+  return 10 * attribute(cudaDevAttrComputeCapabilityMajor, index) +
+         attribute(cudaDevAttrComputeCapabilityMinor, index);
+}
+
 }  // namespace
 
 void cuda_check(cudaError_t error, const char* what) {
@@ -111,8 +117,12 @@ std::string cuda_refusal() {
   for (int i = 0; i < count; ++i) {
     if (cuda_capability(i) >= kOldestCapability) return {};
   }
-  return fmt::format("the GPU has compute capability {:.1f}; expected {:.1f} or newer",
-                     cuda_capability(0) / 10.0, kOldestCapability / 10.0);
+  const int has = device_capability(0);
+  if (has >= kOldestCapability)
+    return fmt::format("this build has no kernels for the GPU's compute capability {:.1f}",
+                       has / 10.0);
+  return fmt::format("the GPU has compute capability {:.1f}; expected {:.1f} or newer", has / 10.0,
+                     kOldestCapability / 10.0);
 }
 
 std::string cuda_device_name(int index) {
@@ -122,18 +132,18 @@ std::string cuda_device_name(int index) {
 }
 
 int cuda_capability(int index) noexcept {
-  return 10 * attribute(cudaDevAttrComputeCapabilityMajor, index) +
-         attribute(cudaDevAttrComputeCapabilityMinor, index);
+  // Asked for often: known ones are kept, as 1 + answer.
+  static std::array<std::atomic<int>, 64> known{};
+  if (index < 0 || index >= std::min<int>(cuda_device_count(), known.size())) return 0;
+  std::atomic<int>& answer = known[static_cast<std::size_t>(index)];
+  if (answer.load(std::memory_order_relaxed) == 0)
+    answer = 1 + std::min(device_capability(index), cuda_code_capability(index));
+  return answer.load(std::memory_order_relaxed) - 1;
 }
 
 bool cuda_starts_early() noexcept {
-  // Asked for every launch of a kernel: known ones are kept, as 1 + answer.
-  static std::array<std::atomic<signed char>, 64> known{};
   int index = 0;
-  if (cudaGetDevice(&index) != cudaSuccess || index >= static_cast<int>(known.size())) return false;
-  std::atomic<signed char>& answer = known[static_cast<std::size_t>(index)];
-  if (answer.load(std::memory_order_relaxed) == 0) answer = cuda_capability(index) >= 90 ? 2 : 1;
-  return answer.load(std::memory_order_relaxed) == 2;
+  return cudaGetDevice(&index) == cudaSuccess && cuda_capability(index) >= 90;
 }
 
 int cuda_processor_count(int index) noexcept {

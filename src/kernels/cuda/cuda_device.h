@@ -20,8 +20,8 @@ std::string cuda_refusal();
 /// "NVIDIA H100 80GB HBM3"; throws DeviceError for an index that does not exist.
 std::string cuda_device_name(int index);
 
-/// 10 * major + minor of the compute capability: 90 for an H100. 0 for an index that does not
-/// exist.
+/// 10 * major + minor of the compute capability, 90 for an H100, or of the one that this build's
+/// kernels for it were compiled for, where that is less. 0 for an index that does not exist.
 int cuda_capability(int index) noexcept;
 
 /// Whether kernels on the current device can start while those before them still run.
