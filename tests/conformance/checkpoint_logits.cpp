@@ -41,8 +41,9 @@ double rotary_rounding(DType dtype) {
 // as far from the exact result as the stored run does, so they may be twice that far apart at the
 // worst element...
 constexpr double kWorstFactor = 2.0;
-// ...and, over all elements, independent errors of equal size make sqrt(2).
-constexpr double kRmsFactor = 1.5;
+// ...and, over all elements, independent errors of equal size make sqrt(2), which differs by a
+// quarter between models with as few logits as these.
+constexpr double kRmsFactor = 1.75;
 
 struct Expected {
   std::vector<std::int32_t> ids;
