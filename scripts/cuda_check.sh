@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # Builds the CUDA kernels, tests them against the reference and measures them, on a machine with a GPU.
 #   scripts/cuda_check.sh [--no-build] [arguments of bench_cuda_linear]
+# CUDA_ARCHITECTURES=80-virtual tests on a newer GPU what older ones run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
