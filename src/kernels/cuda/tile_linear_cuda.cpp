@@ -19,6 +19,9 @@ constexpr int kCapability = 80;
 constexpr std::int64_t kMostCodeRows = 128;
 /// Rows of x up to which mma.sync is as fast as wgmma, which wants x in an order of its own first.
 constexpr std::int64_t kMostProductRows = 16;
+/// The same for int4 in groups of less than 128 columns, whose sums are scaled more often, where
+/// wgmma keeps the whole GPU busy.
+constexpr std::int64_t kMostSmallGroupRows = 8;
 /// Rows of x that are brought into that order at a time.
 constexpr std::int64_t kSlabRows = 2048;
 
@@ -76,10 +79,14 @@ class TileCudaLinear final : public PackedWeight {
         linear_(problem, make_activation_plan(problem, false),
                 with_column_scale(host.epilogue(), column_scales_of_tiles(problem, host))),
         processors_(cuda_processor_count(problem.device.index)),
-        wgmma_(wgmma_device(problem.device.index)) {}
+        wgmma_(wgmma_device(problem.device.index)) {
+    const CodeTilesView& w = weight_.view();
+    if (w.code == TileCode::kInt4 && w.group_shift < 7 && w.tiles >= 8 * processors_)
+      most_product_rows_ = kMostSmallGroupRows;
+  }
 
   bool uses_wgmma(std::int64_t m) const noexcept {
-    return wgmma_.has_wgmma && m > kMostProductRows;
+    return wgmma_.has_wgmma && m > most_product_rows_;
   }
 
   void run_product(const LinearArgs& args, const OperandView& x, const Scratch& s) const noexcept {
@@ -126,6 +133,7 @@ class TileCudaLinear final : public PackedWeight {
   CudaLinear linear_;
   int processors_;
   WgmmaDevice wgmma_;
+  std::int64_t most_product_rows_ = kMostProductRows;
 };
 
 }  // namespace

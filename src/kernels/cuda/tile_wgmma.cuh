@@ -284,8 +284,10 @@ struct Consumer {
     if (kChunk + 1 == Kind::kChunks) now.go_on();
   }
 
-  // To the producers of both blocks of a pair: what it held of x came from both.
+  // To the producers of both blocks of a pair: what it held of x came from both. One lane arrives
+  // for all (racecheck does not know that).
   __device__ void release(int slot) const {
+    __syncwarp();
     if (lane < plan.pairs) arrive_at(ring.empty(slot), plan.pairs > 1 ? lane : share.rank);
   }
 
@@ -313,7 +315,6 @@ struct Consumer {
                                   int item) {
     sync_some(1, kMultiplyingThreads);
     store_sums<Kind::kXRows>(ring.base, 0);
-    sync_some(1, kMultiplyingThreads);  // Of no use but to racecheck, which knows no clusters.
     sync_cluster();
     finish_rows(ring.base, 0, Kind::kXRows, epilogue, args, rows, item);
     leave_cluster();
