@@ -74,8 +74,9 @@ def test_torch_parameters_need_no_detach():
 
 def test_jax_arrays_come_and_go():
     jax = pytest.importorskip("jax")
-    weight = torchao_cpp.quantize(jax.numpy.ones((32, 64), dtype="bfloat16"), "int8wo")
-    out = torchao_cpp.linear(jax.numpy.ones((2, 64), dtype="bfloat16"), weight)
+    with jax.default_device(jax.devices("cpu")[0]):
+        weight = torchao_cpp.quantize(jax.numpy.ones((32, 64), dtype="bfloat16"), "int8wo")
+        out = torchao_cpp.linear(jax.numpy.ones((2, 64), dtype="bfloat16"), weight)
     assert isinstance(out, jax.Array) and out.dtype == jax.numpy.bfloat16
 
 
