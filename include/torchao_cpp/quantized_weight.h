@@ -34,6 +34,7 @@ struct ActivationQuant {
   bool use_dynamic_per_tensor_scale = false;  ///< NVFP4.
   std::optional<double> value_lb;        ///< float8: lower bound of max|x| before the scale is formed.
   std::optional<double> value_ub;
+  bool use_fast_accum = true;            ///< float8: a GPU may sum with fewer bits than float32 has (Float8MMConfig).
   /// float8: the dtype that the scale is rounded to; absent: the activation's own.
   std::optional<DType> scale_dtype;
   Tensor scale;                          ///< Static kinds: float32, one element or [.., 1]; NVFP4: act_per_tensor_scale.

@@ -87,7 +87,8 @@ std::unique_ptr<PackedWeight> pack(const LinearKernel& kernel, const Problem& p)
   return kernel.pack(p.linear(kernel.device));
 }
 
-/// Guarded memory and, for a kernel of a GPU, a copy there that goes back and forth with its guards.
+/// Guarded memory and, for a kernel of a GPU, a copy there that goes back and forth with its
+/// guards.
 class CallMemory {
  public:
   CallMemory(const LinearKernel& kernel, std::int64_t bytes, std::int64_t align)
@@ -98,9 +99,7 @@ class CallMemory {
     send();
   }
   std::byte* host() { return host_.data(); }
-  std::byte* data() {
-    return is_on_gpu_ ? gpu_.data() + shift_ + host_.offset() : host_.data();
-  }
+  std::byte* data() { return is_on_gpu_ ? gpu_.data() + shift_ + host_.offset() : host_.data(); }
   void send() {
     if (is_on_gpu_) gpu_.upload(host_.whole().data(), whole_bytes(), shift_);
   }
@@ -209,8 +208,8 @@ void expect_near(const Tensor& got, const Tensor& want, const Problem& p, const 
       const std::int64_t i = m * p.n + n;
       const double b = bias.defined() ? value(bias, n) : 0;
       ASSERT_NEAR(value(got, i), value(want, i), tolerance(value(want, i), b, sums))
-          << kernel.name() << " [" << x.shape()[0] << ", " << p.n << ", " << p.k << "] at (" << m << ", "
-          << n << ")";
+          << kernel.name() << " [" << x.shape()[0] << ", " << p.n << ", " << p.k << "] at (" << m
+          << ", " << n << ")";
     }
   }
 }
@@ -304,6 +303,45 @@ TEST(LargeLinearKernels, AgreeWithTheReferenceOnAGpu) {
 }
 
 // Sizes at which warps share a tile and matrix units take everything.
+double relative_distance(const Tensor& got, const Tensor& want) {
+  double difference = 0;
+  double size = 0;
+  const auto a = got.span<std::uint16_t>();
+  const auto b = want.span<std::uint16_t>();
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    const double value = bf16_to_f32(b[i]);
+    difference += std::pow(bf16_to_f32(a[i]) - value, 2);
+    size += value * value;
+  }
+  return std::sqrt(difference / size);
+}
+
+TEST(Float8LinearKernels, WithoutFastAccumHasTheSumsOfFloat32OnAGpu) {
+  if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
+  if (cuda_capability(0) < 89) GTEST_SKIP() << "needs compute capability 8.9";
+  for (const LinearCase& item : linear_cases()) {
+    if (std::string_view(item.name) != "fp8dq_row") continue;
+    Problem p = make_problem(item, DType::kBFloat16, 256, 8192);
+    const LinearKernel* ref = reference_for(p);
+    const auto ref_packed = pack(*ref, p);
+    for (const std::int64_t m : {8, 40, 300}) {
+      const Tensor x = random_tensor(DType::kBFloat16, {m, p.k}, static_cast<unsigned>(m), 1.0F);
+      const Tensor want = run(*ref, *ref_packed, p, x, Tensor{});
+      for (const bool is_fast : {true, false}) {
+        p.description->activation.use_fast_accum = is_fast;
+        for (const LinearKernel* kernel : kernels_for(p)) {
+          if (kernel->isa != "cuda_sm89") continue;
+          const double distance =
+              relative_distance(run(*kernel, *pack(*kernel, p), p, x, Tensor{}), want);
+          RecordProperty("distance_" + std::to_string(m) + (is_fast ? "_fast" : "_float32"),
+                         std::to_string(distance));
+          EXPECT_LT(distance, is_fast ? 4e-3 : 5e-4) << "M " << m << " fast " << is_fast;
+        }
+      }
+    }
+  }
+}
+
 TEST_P(LinearKernels, AgreeWithTheReferenceOnAGpu) {
   if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
   const LinearCase& item = GetParam();
@@ -485,8 +523,7 @@ TEST(Int8Product, DoesNotSaturateAtTheEndsOfTheRange) {
   const LinearKernel* ref = reference_for(p);
   const Tensor want = run(*ref, *pack(*ref, p), p, x, {});
   for (const LinearKernel* kernel : kernels_for(p))
-    EXPECT_TRUE(equal_bytes(run(*kernel, *pack(*kernel, p), p, x, {}), want))
-        << kernel->name();
+    EXPECT_TRUE(equal_bytes(run(*kernel, *pack(*kernel, p), p, x, {}), want)) << kernel->name();
 }
 
 }  // namespace

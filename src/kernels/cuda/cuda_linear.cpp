@@ -166,9 +166,10 @@ bool run_by_scaled_codes(const CudaLinear& linear, const LinearArgs& args, const
 }  // namespace
 
 bool run_by_codes(const CudaLinear& linear, const LinearArgs& args, const OperandView& x,
-                  const CudaLinear::Scratch& scratch, const WeightView& weight,
-                  DType weight_dtype) noexcept {
-  if (run_by_scaled_codes(linear, args, x, scratch, weight, weight_dtype)) return true;
+                  const CudaLinear::Scratch& scratch, const WeightView& weight, DType weight_dtype,
+                  bool use_fast_accum) noexcept {
+  if (use_fast_accum && run_by_scaled_codes(linear, args, x, scratch, weight, weight_dtype))
+    return true;
   const std::int64_t columns = linear.stretch(args.m, 0);
   const DType sums = weight_dtype == DType::kInt8 ? DType::kInt32 : DType::kFloat32;
   for (std::int64_t n0 = 0; n0 < linear.output_size(); n0 += columns) {

@@ -68,10 +68,11 @@ bool run_by_values(const CudaLinear& linear, const LinearArgs& args, const Opera
                    const CudaLinear::Scratch& scratch, const void* weight,
                    ReadRows read_rows) noexcept;
 
-/// y by cuBLASLt from the codes of both sides, one byte each.
+/// y by cuBLASLt from the codes of both sides, one byte each. Sums of float8 have the bits of
+/// float32 unless `use_fast_accum`.
 bool run_by_codes(const CudaLinear& linear, const LinearArgs& args, const OperandView& x,
-                  const CudaLinear::Scratch& scratch, const WeightView& weight,
-                  DType weight_dtype) noexcept;
+                  const CudaLinear::Scratch& scratch, const WeightView& weight, DType weight_dtype,
+                  bool use_fast_accum) noexcept;
 
 /// Whether the machine has the GPU that a problem names, of at least this compute capability.
 Support supports_device(const LinearProblem& problem, int capability);

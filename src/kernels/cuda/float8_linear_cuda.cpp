@@ -40,8 +40,9 @@ class CudaFloat8Linear final : public PackedWeight {
         few_rows_(byte_product_supports(DType::kFloat8E4M3FN, problem.device.index)
                       ? kByteProductRows
                       : 0),
-        has_gemm_(byte_gemm_supports(linear_.epilogue(), linear_.output_size(),
-                                     cuda_capability(problem.device.index))) {}
+        use_fast_accum_(problem.quantized->activation.use_fast_accum),
+        has_gemm_(use_fast_accum_ && byte_gemm_supports(linear_.epilogue(), linear_.output_size(),
+                                                        cuda_capability(problem.device.index))) {}
 
   std::int64_t nbytes() const noexcept override {
     return linear_.nbytes() + by_values_.nbytes() + weight_.nbytes();
@@ -67,7 +68,8 @@ class CudaFloat8Linear final : public PackedWeight {
         launch_byte_gemm(weight_.view(), x, linear_.epilogue(), linear_.epilogue_args(args, s),
                          processors_, args.stream.handle))
       return;
-    if (run_by_codes(linear_, args, x, s, weight_.view(), DType::kFloat8E4M3FN)) return;
+    if (run_by_codes(linear_, args, x, s, weight_.view(), DType::kFloat8E4M3FN, use_fast_accum_))
+      return;
     s = by_values_.scratch(args.m, false, 0, args.workspace);
     launch_float_dot(weight_.view(), by_values_.prepare(args, s), by_values_.epilogue(),
                      by_values_.epilogue_args(args, s), args.stream.handle);
@@ -79,7 +81,8 @@ class CudaFloat8Linear final : public PackedWeight {
   DeviceWeight weight_;
   int processors_;
   std::int64_t few_rows_;  ///< Up to which launch_byte_product() is taken.
-  bool has_gemm_;
+  bool use_fast_accum_;
+  bool has_gemm_;  ///< launch_byte_gemm(), whose sums are those of fast accumulation.
 };
 
 Support supports(const LinearProblem& problem) {

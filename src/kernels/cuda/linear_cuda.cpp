@@ -113,7 +113,7 @@ class CudaInt8Linear final : public PackedWeight {
       return;
     }
     if (has_gemm_ && launch_byte_gemm(weight, x, epilogue, finish, processors_, stream)) return;
-    if (uses_lt(args.m) && run_by_codes(linear_, args, x, s, weight, DType::kInt8)) return;
+    if (uses_lt(args.m) && run_by_codes(linear_, args, x, s, weight, DType::kInt8, false)) return;
     launch_int8_dot(weight, x, epilogue, finish, stream);
   }
 

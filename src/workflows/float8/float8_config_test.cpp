@@ -138,6 +138,18 @@ TEST(Float8DynamicConfig, QuantizesWithActivationKwargs) {
   EXPECT_THROW(quantize_tensor(weight(DType::kBFloat16, 16, 32), *dynamic(kBlocks)), ShapeError);
 }
 
+TEST(Float8DynamicConfig, FastAccumulationReachesTheProduct) {
+  const auto activation_of = [](const std::string& data) {
+    const auto out = quantize_tensor(weight(DType::kBFloat16, 16, 32), *dynamic(data));
+    return out.weight->to_quantized_weight().activation;
+  };
+  EXPECT_TRUE(activation_of("{}").use_fast_accum);
+  EXPECT_FALSE(
+      activation_of(R"({"mm_config": {"_type": "Float8MMConfig", "_version": 1, "_data": )"
+                    R"({"emulate": false, "use_fast_accum": false, "pad_inner_dim": false}}})")
+          .use_fast_accum);
+}
+
 std::string error_of_packing(std::string_view packing, std::string_view granularity) {
   const auto c = dynamic(fmt::format(
       R"({{"packing_format": {{"_type": "Float8PackingFormat", "_data": "{}"}}, "granularity": {}}})",

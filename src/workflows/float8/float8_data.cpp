@@ -214,6 +214,8 @@ QuantizedWeight float8_quantized_weight(const Float8Data& data, std::string_view
   out.activation.granularity = kwargs.granularity;
   out.activation.value_lb = kwargs.hp_value_lb;
   out.activation.value_ub = kwargs.hp_value_ub;
+  if (const auto& mm_config = data.attributes.mm_config)
+    out.activation.use_fast_accum = mm_config->use_fast_accum;
   return out;
 }
 

@@ -12,7 +12,8 @@
 /// What Float8Tensor and PrototypeFloat8Tensor share.
 namespace torchao_cpp {
 
-/// torchao's Float8MMConfig: hints for `_scaled_mm` on a GPU; kept, and without effect on the CPU.
+/// torchao's Float8MMConfig: hints for `_scaled_mm` on a GPU, of which use_fast_accum is taken
+/// there; kept, and without effect on the CPU.
 struct Float8MMConfig {
   bool emulate = false;
   bool use_fast_accum = false;
