@@ -302,7 +302,7 @@ TEST(LargeLinearKernels, AgreeWithTheReferenceOnAGpu) {
   }
 }
 
-// Sizes at which warps share a tile and matrix units take everything.
+// Of bfloat16 values: the root of the differences' squares over that of the wanted ones.
 double relative_distance(const Tensor& got, const Tensor& want) {
   double difference = 0;
   double size = 0;
@@ -319,6 +319,7 @@ double relative_distance(const Tensor& got, const Tensor& want) {
 TEST(Float8LinearKernels, WithoutFastAccumHasTheSumsOfFloat32OnAGpu) {
   if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
   if (cuda_capability(0) < 89) GTEST_SKIP() << "needs compute capability 8.9";
+  int compared = 0;
   for (const LinearCase& item : linear_cases()) {
     if (std::string_view(item.name) != "fp8dq_row") continue;
     Problem p = make_problem(item, DType::kBFloat16, 256, 8192);
@@ -335,13 +336,16 @@ TEST(Float8LinearKernels, WithoutFastAccumHasTheSumsOfFloat32OnAGpu) {
               relative_distance(run(*kernel, *pack(*kernel, p), p, x, Tensor{}), want);
           RecordProperty("distance_" + std::to_string(m) + (is_fast ? "_fast" : "_float32"),
                          std::to_string(distance));
+          ++compared;
           EXPECT_LT(distance, is_fast ? 4e-3 : 5e-4) << "M " << m << " fast " << is_fast;
         }
       }
     }
   }
+  EXPECT_EQ(compared, 6);
 }
 
+// Sizes at which warps share a tile and matrix units take everything.
 TEST_P(LinearKernels, AgreeWithTheReferenceOnAGpu) {
   if (cuda_device_count() == 0) GTEST_SKIP() << cuda_refusal();
   const LinearCase& item = GetParam();
