@@ -10,7 +10,7 @@ namespace torchao_cpp {
 namespace {
 
 // Query rows (tokens x heads of one group) that share one pass over the keys: each widened key is
-// used this often, and their scores and sums (32 x (64 + 2 * head_dim) floats) stay in the first
+// used this often, and their scores and sums (64 x (64 + 2 * head_dim) floats) stay in the first
 // two cache levels.
 constexpr std::int64_t kRowsPerTask = 64;
 // With fewer parts than this for each slot, the spans of a part are tasks of their own.
